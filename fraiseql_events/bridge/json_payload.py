@@ -1,0 +1,188 @@
+"""JSON events: from bytes to typed fields, and from many of those to columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraiseql_events.bridge.unreadable import NotJson, Unreadable
+from fraiseql_events.event import MAX_ENTITY_TYPE_BYTES, SCHEMA, check_entity_type
+from fraiseql_events.timestamps import parse_times
+
+#: What decoding raises for bytes that are not the JSON it expects.
+DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class JsonEvent(msgspec.Struct, gc=False):
+    """An event all of whose fields have the JSON type that the contract names."""
+
+    event_type: str
+    entity_type: str
+    entity_id: str
+    timestamp: str
+    data: msgspec.Raw
+    id: str | None = None
+    event_id: str | None = None
+    user_id: str | None = None
+    org_id: str | None = None
+    tenant_id: str | None = None
+
+
+_MISSING: Final = msgspec.Raw(b"")
+_Fields: Final = msgspec.defstruct(
+    "_Fields", [(name, msgspec.Raw, _MISSING) for name in JsonEvent.__struct_fields__], gc=False
+)
+
+#: Reads an event of the usual types straight from its bytes; raises `DECODE_ERRORS` for any other.
+read_usual: Final[Callable[[bytes], JsonEvent]] = msgspec.json.Decoder(JsonEvent).decode
+_read_fields: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(_Fields).decode
+_read_text: Final[Callable[[bytes], str]] = msgspec.json.Decoder(str).decode
+_KINDS: Final = {b"{": "an object", b"[": "an array", b'"': "a string", b"n": "null", b"t": "true", b"f": "false"}
+
+
+def read_event(payload: bytes) -> JsonEvent:
+    """Reads an event by every rule of the contract.
+
+    Raises:
+        NotJson: it is not one JSON value.
+        Unreadable: it is, but not an event.
+    """
+    fields = _fields_of(payload)
+    required = {name: _required(fields, name) for name in ("event_type", "entity_type", "entity_id", "timestamp")}
+    data: msgspec.Raw = fields.data
+    if not bytes(data):
+        raise Unreadable("the field data is missing")
+    event_id = _text(fields, "id")
+    if event_id is None and (event_id := _text(fields, "event_id")) is None:
+        raise Unreadable("the field id is missing")
+    org_id = _text(fields, "org_id")
+    if org_id is None:
+        org_id = _text(fields, "tenant_id")
+    return JsonEvent(**required, data=data, id=event_id, user_id=_text(fields, "user_id"), org_id=org_id)
+
+
+def split_lines(payload: bytes) -> list[tuple[int, bytes]]:
+    """The lines of newline-delimited JSON that hold something, with their numbers from 1.
+
+    Empty when no line looks like an object: a single object, broken and written over several lines, is one bad
+    payload and not many.
+    """
+    lines = [(number, line) for number, line in enumerate(payload.split(b"\n"), 1) if line.strip()]
+    return lines if any(_looks_whole(line.strip()) for _, line in lines) else []
+
+
+def find_invalid_utf8(payloads: Sequence[bytes]) -> set[int]:
+    """The positions of the payloads that are not UTF-8 from end to end."""
+    beyond_ascii = [index for index, payload in enumerate(payloads) if not payload.isascii()]
+    try:
+        b"\n".join([payloads[index] for index in beyond_ascii]).decode()
+    except UnicodeDecodeError:
+        return {index for index in beyond_ascii if _invalid_byte(payloads[index]) is not None}
+    return set()
+
+
+def to_batch(events: Sequence[JsonEvent]) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """Events as a RecordBatch of `SCHEMA`, without those rows that only their columns show to be wrong.
+
+    Returns:
+        The batch, and the reason for each row that is left out.
+    """
+    text = pa.string()
+    event_types = pa.array([event.event_type for event in events], text)
+    entity_types = pa.array([event.entity_type for event in events], text)
+    times, wrong = parse_times(pa.array([event.timestamp for event in events], text))
+    wrong = {row: f"timestamp {reason}" for row, reason in wrong.items()}
+    wrong |= _wrong_names(event_types, entity_types)
+    ids = [event.event_id if event.id is None else event.id for event in events]
+    if None in ids:
+        wrong |= {row: "the field id is missing" for row, value in enumerate(ids) if value is None}
+    columns = [
+        pa.array(ids, text),
+        event_types,
+        entity_types,
+        pa.array([event.entity_id for event in events], text),
+        times,
+        pa.array([bytes(event.data) for event in events], pa.binary()).view(text),
+        pa.array([event.user_id for event in events], text),
+        pa.array([event.tenant_id if event.org_id is None else event.org_id for event in events], text),
+    ]
+    batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    if wrong:
+        batch = batch.filter(pa.array([row not in wrong for row in range(len(events))], pa.bool_()))
+    return batch, wrong
+
+
+def _wrong_names(event_types: pa.StringArray, entity_types: pa.StringArray) -> dict[int, str]:
+    sizes = pc.binary_length(entity_types)
+    ends = pc.min_max(sizes).as_py()
+    wrong: dict[int, str] = {}
+    if ends["min"] == 0 or ends["max"] > MAX_ENTITY_TYPE_BYTES:
+        names = enumerate(entity_types.to_pylist())
+        wrong |= {row: reason for row, name in names if (reason := check_entity_type(name))}
+    if pc.min(pc.binary_length(event_types)).as_py() == 0:
+        wrong |= {row: "event_type is empty" for row, name in enumerate(event_types.to_pylist()) if not name}
+    return wrong
+
+
+def _fields_of(payload: bytes) -> Any:
+    if (at := _invalid_byte(payload)) is not None:
+        raise NotJson(f"invalid UTF-8 at byte {at}")
+    if not payload.strip():
+        raise NotJson("the payload is empty")
+    try:
+        return _read_fields(payload)
+    except msgspec.ValidationError:
+        raise Unreadable(f"the JSON is {_kind(payload.strip())}; an event is an object") from None
+    except msgspec.DecodeError as error:
+        raise NotJson(f"not valid JSON: {_explain(str(error))}") from None
+    except RecursionError:
+        raise Unreadable("the JSON is nested too deeply to be read (about 1000 levels are the most)") from None
+
+
+def _required(fields: Any, name: str) -> str:
+    value = _text(fields, name)
+    if value is None:
+        state = "null" if bytes(getattr(fields, name)) else "missing"
+        raise Unreadable(f"the field {name} is {state}")
+    return value
+
+
+def _text(fields: Any, name: str) -> str | None:
+    """A field as text: a number or a boolean is taken as it is spelled; None when it is missing or null."""
+    raw = bytes(getattr(fields, name))
+    first = raw[:1]
+    if first in (b"", b"n"):
+        return None
+    if first == b'"':
+        return _read_text(raw)
+    if first in (b"{", b"["):
+        raise Unreadable(f"the field {name} is {_KINDS[first]}; a string is expected")
+    return raw.decode()
+
+
+def _kind(raw: bytes) -> str:
+    return _KINDS.get(raw[:1], "a number")
+
+
+def _looks_whole(line: bytes) -> bool:
+    return line.startswith(b"{") and line.endswith(b"}")
+
+
+def _invalid_byte(payload: bytes) -> int | None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+def _explain(message: str) -> str:
+    """msgspec's sentence without its prefix, and with a better one where it misleads."""
+    if "truncated" in message:
+        return "it ends too early, or a \\u escape is half of a surrogate pair"
+    return re.sub(r"^JSON is malformed: ", "", message)

@@ -1,0 +1,28 @@
+"""Where in the JetStream stream a reader stands, and how it knows the stream again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """The last message that was read.
+
+    Attributes:
+        sequence: its sequence in the stream; 0 before the first.
+        created: when the stream was created, in microseconds since the epoch.
+        published: when JetStream stored the message, in nanoseconds since the epoch; 0 before the first.
+        digest: 63 bits of a hash of its payload; 0 before the first.
+    """
+
+    sequence: int
+    created: int
+    published: int = 0
+    digest: int = 0
+
+
+def digest(payload: bytes) -> int:
+    """63 bits of a hash of a payload, which fit a signed 64-bit integer."""
+    return int.from_bytes(blake2b(payload, digest_size=8).digest(), "big") >> 1

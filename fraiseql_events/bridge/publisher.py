@@ -1,0 +1,141 @@
+"""Publishes many messages to JetStream, each acknowledged, without waiting for one before sending the next."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Final
+
+import nats.errors
+
+from fraiseql_events.bridge.consumer import StreamOptions, find_stream
+from fraiseql_events.bridge.natspy import Frames, connect, publish_frame, without_password
+from fraiseql_events.errors import NatsUnavailable
+
+Message = tuple[str, bytes]
+
+WINDOW_MESSAGES: Final = 8_000
+CHUNK_MESSAGES: Final = 1_000
+CHUNK_BYTES: Final = 4 << 20
+SILENCE_SECONDS: Final = 15.0
+
+
+def subject_of(entity_type: str, event_type: str) -> str:
+    """FraiseQL's subject for an event: ``entity.change.{entity_type}.{operation}``.
+
+    The operation is the last part of the event type, in lower case. What a subject cannot hold is percent-encoded.
+
+    >>> subject_of("Order", "Order.Created")
+    'entity.change.Order.created'
+    """
+    return f"entity.change.{_token(entity_type)}.{_token(event_type.rpartition('.')[2].lower())}"
+
+
+def publish(
+    messages: Iterable[Message], options: StreamOptions, *, progress: Callable[[int], None] = lambda count: None
+) -> int:
+    """Publishes messages and waits until JetStream has acknowledged every one; creates a missing stream.
+
+    Args:
+        messages: subjects and payloads.
+        options: the server, and the stream to create when it is missing.
+        progress: called with the number of messages newly acknowledged.
+
+    Returns:
+        How many were published.
+
+    Raises:
+        NatsUnavailable: no server, or one that does not take them; the sentence says how many it has taken.
+    """
+    return asyncio.run(_publish(messages, options, progress))
+
+
+async def _publish(messages: Iterable[Message], options: StreamOptions, progress: Callable[[int], None]) -> int:
+    client = await connect(options.nats, name="fraiseql-events publish")
+    try:
+        await find_stream(client, options, known=False)
+        acks = _Acks(progress)
+        inbox = client.new_inbox()
+        subscription = await client.subscribe_bulk(inbox, acks)
+        source = iter(messages)
+        while chunk := _next_chunk(source, client.max_payload):
+            await acks.wait_for_room(WINDOW_MESSAGES - len(chunk), options)
+            await client.publish_bulk(b"".join([publish_frame(subject, inbox, payload) for subject, payload in chunk]))
+            acks.sent += len(chunk)
+        await acks.wait_for_room(0, options)
+        await client.unsubscribe_bulk(subscription)
+        return acks.sent
+    except (nats.errors.Error, OSError) as error:
+        raise NatsUnavailable(f"publishing to {without_password(options.nats)} failed: {error}") from error
+    finally:
+        await client.close()
+
+
+class _Acks:
+    """Counts acknowledgements."""
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+        self._changed = asyncio.Event()
+        self._refusal: str | None = None
+        self.sent = 0
+        self.acknowledged = 0
+
+    def receive(self, frames: Frames) -> None:
+        refused = [payload for payload in frames.payloads if not payload or b'"error"' in payload]
+        if refused and self._refusal is None:
+            self._refusal = _reason(refused[0])
+        taken = len(frames) - len(refused)
+        self.acknowledged += taken
+        self._progress(taken)
+        self._changed.set()
+
+    async def wait_for_room(self, unacknowledged: int, options: StreamOptions) -> None:
+        """Waits until so many at the most are unacknowledged."""
+        heard, known = time.monotonic(), self.acknowledged
+        while self._refusal is None and self.sent - self.acknowledged > unacknowledged:
+            if time.monotonic() - heard > SILENCE_SECONDS:
+                self._refusal = f"nothing was acknowledged for {SILENCE_SECONDS:.0f} seconds"
+                break
+            try:
+                await asyncio.wait_for(self._changed.wait(), 0.5)
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            if self.acknowledged != known:
+                heard, known = time.monotonic(), self.acknowledged
+        if self._refusal is not None:
+            raise NatsUnavailable(
+                f"the stream {options.stream} at {without_password(options.nats)} took {self.acknowledged} of "
+                f"{self.sent} messages: {self._refusal}"
+            )
+
+
+def _next_chunk(source: Iterable[Message], max_payload: int) -> Sequence[Message]:
+    chunk: list[Message] = []
+    size = 0
+    for message in islice(source, CHUNK_MESSAGES):
+        if len(message[1]) > max_payload:
+            raise NatsUnavailable(
+                f"a message of {len(message[1])} bytes is larger than the server takes ({max_payload}): raise its "
+                "max_payload"
+            )
+        chunk.append(message)
+        size += len(message[1])
+        if size >= CHUNK_BYTES:
+            break
+    return chunk
+
+
+def _reason(payload: bytes) -> str:
+    if not payload:
+        return "no stream has this subject"
+    found = re.search(rb'"description":\s*"([^"]*)"', payload)
+    return (found[1] if found else payload[:200]).decode("utf-8", "replace")
+
+
+def _token(text: str) -> str:
+    return re.sub(r"[\x00-\x20.*>%\x7f]", lambda found: f"%{ord(found[0]):02X}", text) or "_"

@@ -1,0 +1,255 @@
+"""Reads a JetStream stream in bulk: pulls kept in flight, frames turned into `Messages`, in order and without a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import nats.errors
+from nats.aio.subscription import Subscription
+
+from fraiseql_events.bridge.consumer import StreamOptions, check_identity, find_stream, open_consumer
+from fraiseql_events.bridge.messages import Messages
+from fraiseql_events.bridge.natspy import BulkClient, Frames
+from fraiseql_events.bridge.position import StreamPosition, digest
+from fraiseql_events.timestamps import micros_of_datetime
+
+log: Final = logging.getLogger(__name__)
+
+PULL_MESSAGES: Final = 10_000
+PULL_BYTES: Final = 8 << 20
+PULLS_IN_FLIGHT: Final = 2
+PULL_SECONDS: Final = 10
+HEARTBEAT_SECONDS: Final = 2
+SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
+POLL_SECONDS: Final = 1.0
+
+_ACK: Final = b"$JS.ACK."
+_HEARTBEAT: Final = b"100"
+_NORMAL_ENDS: Final = (b"404", b"408")
+
+
+@dataclass(slots=True)
+class _Pull:
+    """A request for messages that the server has not yet answered in full."""
+
+    reply: bytes
+    wanted: int
+    deadline: float
+
+
+class StreamReader:
+    """Delivers the stream after a position, message by message in its order, until stopped.
+
+    Whatever happens to the consumer or the connection, reading goes on at the message after the last one delivered;
+    what cannot be delivered in order is never delivered.
+
+    Args:
+        client: a connected client.
+        options: what is read.
+        start: the last message that is already kept; None for a new history.
+        deliver: takes each piece, in the event loop; must not block.
+        has_room: whether more may be asked for.
+    """
+
+    def __init__(
+        self,
+        client: BulkClient,
+        options: StreamOptions,
+        start: StreamPosition | None,
+        *,
+        deliver: Callable[[Messages, StreamPosition], None],
+        has_room: Callable[[], bool],
+    ) -> None:
+        self._client = client
+        self._options = options
+        self._start = start
+        self._deliver = deliver
+        self._has_room = has_room
+        self._pulls: deque[_Pull] = deque()
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._pull_number = 0
+        self._consumer_sequence = 0
+        self._broken: str | None = None
+        self._heard = time.monotonic()
+        self._reconnects = 0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.position = start or StreamPosition(0, 0)
+        self.pending = 0
+        self.last_sequence = 0
+        self.missed = 0
+
+    async def open(self) -> None:
+        """Finds or creates the stream, makes sure that it is the known one, and creates the consumer.
+
+        Raises:
+            NatsUnavailable: no JetStream.
+            StreamMismatch: another stream than the known one.
+        """
+        info = await find_stream(self._client, self._options, known=bool(self.position.created))
+        assert info.created is not None
+        created = micros_of_datetime(info.created)
+        if self.position.created:
+            await check_identity(self._client, info, self._options.stream, self.position)
+        else:
+            self.position = StreamPosition(self.position.sequence, created)
+        self._note_missed(info.state.first_seq, info.state.messages)
+        self.last_sequence = info.state.last_seq
+        await self._open_consumer()
+
+    async def run(self) -> None:
+        """Reads until `stop`; call `open` first."""
+        polled = time.monotonic()
+        while not self._stopping:
+            try:
+                await self._keep_reading()
+                if time.monotonic() - polled >= POLL_SECONDS:
+                    polled = time.monotonic()
+                    await self._poll()
+            except (nats.errors.Error, OSError) as error:
+                log.debug("NATS: %s", error)
+                self._broken = self._broken or (str(error) or type(error).__name__)
+                await asyncio.sleep(0.25)
+            await self._wait(0.25)
+
+    def wake(self) -> None:
+        """Looks again whether there is room. Call it in the event loop."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ends `run` soon. Call it in the event loop."""
+        self._stopping = True
+        self._wake.set()
+
+    def receive(self, frames: Frames) -> None:
+        """Takes frames of our subscription: messages of the stream, and what the server says of our pulls."""
+        self._heard = time.monotonic()
+        messages = Messages()
+        for index, reply in enumerate(frames.replies):
+            if not reply.startswith(_ACK):
+                self._receive_status(frames.subjects[index], frames.headers[index])
+            elif self._broken is None:
+                self._receive_message(messages, frames, index, reply.split(b"."))
+        if messages.sequences:
+            self.last_sequence = max(self.last_sequence, messages.sequences[-1])
+            self.position = StreamPosition(
+                messages.sequences[-1],
+                self.position.created,
+                messages.published[-1],
+                digest(messages.payloads[-1]),
+            )
+            self._deliver(messages, self.position)
+            self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
+        self._wake.set()
+
+    def _receive_message(self, messages: Messages, frames: Frames, index: int, words: list[bytes]) -> None:
+        # $JS.ACK.<stream>.<consumer>.<times>.<stream seq>.<consumer seq>.<time>.<pending>, or that with a domain and an
+        # account before the stream, and perhaps a token after the end
+        at = 5 if len(words) == 9 else 7
+        sequence, in_consumer = int(words[at]), int(words[at + 1])
+        last = messages.sequences[-1] if messages.sequences else self.position.sequence
+        if in_consumer != self._consumer_sequence + 1 or sequence <= last:
+            self._broken = f"message {in_consumer} of the consumer came after {self._consumer_sequence}"
+            return
+        self._consumer_sequence = in_consumer
+        messages.sequences.append(sequence)
+        messages.subjects.append(frames.subjects[index])
+        messages.published.append(int(words[at + 2]))
+        messages.payloads.append(frames.payloads[index])
+        messages.pending = int(words[at + 3])
+        self._count_down()
+
+    def _count_down(self) -> None:
+        if self._pulls:
+            self._pulls[0].wanted -= 1
+            if self._pulls[0].wanted <= 0:
+                self._pulls.popleft()
+
+    def _receive_status(self, subject: bytes, header: bytes | None) -> None:
+        status, _, description = (header or b"").partition(b"\r\n")[0].partition(b" ")[2].partition(b" ")
+        if status == _HEARTBEAT:
+            return
+        self._pulls = deque(pull for pull in self._pulls if pull.reply != subject)
+        if status in _NORMAL_ENDS or b"MaxBytes" in description or b"Batch Completed" in description:
+            return
+        text = f"{status.decode()} {description.decode('utf-8', 'replace')}"
+        self._broken = self._broken or f"the server ended a pull: {text}"
+
+    async def _keep_reading(self) -> None:
+        if self._client.stats["reconnects"] != self._reconnects:
+            self._broken = self._broken or "the connection was made anew"
+        elif self._pulls and self._client.is_connected and time.monotonic() - self._heard > SILENCE_SECONDS:
+            self._broken = self._broken or f"nothing was heard for {SILENCE_SECONDS} seconds"
+        if self._broken is not None:
+            if not self._client.is_connected:
+                return
+            log.warning("reading goes on after message %d: %s", self.position.sequence, self._broken)
+            await self.open()
+        now = time.monotonic()
+        while self._pulls and self._pulls[0].deadline < now:
+            self._pulls.popleft()
+        while len(self._pulls) < PULLS_IN_FLIGHT and self._has_room():
+            await self._pull()
+
+    async def _open_consumer(self) -> None:
+        self._reconnects = self._client.stats["reconnects"]
+        if self._subscription is not None:
+            await self._client.unsubscribe_bulk(self._subscription)
+        self._pulls.clear()
+        self._consumer_sequence = 0
+        self._inbox = self._client.new_inbox()
+        self.pending = await open_consumer(self._client, self._options, self.position.sequence + 1)
+        self._subscription = await self._client.subscribe_bulk(f"{self._inbox}.*", self)
+        self._broken = None
+        self._heard = time.monotonic()
+
+    async def _pull(self) -> None:
+        self._pull_number += 1
+        reply = f"{self._inbox}.{self._pull_number}"
+        request = {
+            "batch": PULL_MESSAGES,
+            "max_bytes": max(PULL_BYTES, 2 * self._client.max_payload),
+            "expires": PULL_SECONDS * 10**9,
+            "idle_heartbeat": HEARTBEAT_SECONDS * 10**9,
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._options.stream}.{self._options.consumer}"
+        if not self._pulls:
+            self._heard = time.monotonic()
+        self._pulls.append(_Pull(reply.encode(), PULL_MESSAGES, time.monotonic() + PULL_SECONDS + HEARTBEAT_SECONDS))
+        await self._client.publish(subject, msgspec.json.encode(request), reply=reply)
+
+    async def _poll(self) -> None:
+        """Asks how far the stream is ahead, for status; what comes in says it only while something comes in."""
+        if not self._client.is_connected or self._broken is not None:
+            return
+        info = await self._client.jsm().consumer_info(self._options.stream, self._options.consumer)
+        if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:
+            self.pending = info.num_pending or 0
+
+    def _note_missed(self, first: int, messages: int) -> None:
+        """Messages that retention removed before they were read are counted and said, never skipped in silence."""
+        gone = first - self.position.sequence - 1
+        if self.position.sequence and messages and gone > 0:
+            self.missed += gone
+            log.error(
+                "%d messages of the stream %s (%d to %d) were removed before they were read: they are lost",
+                gone,
+                self._options.stream,
+                self.position.sequence + 1,
+                first - 1,
+            )
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            pass
+        self._wake.clear()

@@ -1,0 +1,252 @@
+"""The client: asks a Flight server for events, and gives frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
+
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable
+from fraiseql_events.event import LOG_SCHEMA, SCHEMA
+from fraiseql_events.stream import EventStream, Frames, check_frames
+from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Ticket, Time, end_micros, start_micros
+from fraiseql_events.timestamps import EPOCH, parse_time
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+DEFAULT_URL: Final = "grpc://localhost:50051"
+URL_VARIABLE: Final = "FRAISEQL_EVENTS_URL"
+CALL_SECONDS: Final = 30.0
+_SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
+
+
+@dataclass(frozen=True, slots=True)
+class EntityInfo:
+    """What the server has of one entity type: how many events, and the first and last of their times (UTC)."""
+
+    events: int
+    first: datetime
+    last: datetime
+
+
+class EventClient:
+    """Reads events from a Flight server. Thread-safe; connects when it is first used.
+
+    Args:
+        url: the server's address; without one, FRAISEQL_EVENTS_URL, and without that grpc://localhost:50051.
+
+    Raises:
+        InvalidArgument: the address is none.
+
+    Example:
+        >>> EventClient(url).read("Order", "2026-01-01", "2026-01-31", columns=["entity_id", "timestamp"]).shape
+        (2, 2)
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = _check_url(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+        self._lock = threading.Lock()
+        self._connection: fl.FlightClient | None = None
+
+    @overload
+    def stream(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+        event_types: Sequence[str] | None = None,
+        after_offset: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        frames: Literal["polars"] = "polars",
+    ) -> EventStream[pl.DataFrame]: ...
+
+    @overload
+    def stream(self, entity: str, *args: Any, frames: Literal["pandas"], **more: Any) -> EventStream[pd.DataFrame]: ...
+
+    @overload
+    def stream(self, entity: str, *args: Any, frames: Literal["arrow"], **more: Any) -> EventStream[pa.RecordBatch]: ...
+
+    def stream(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+        event_types: Sequence[str] | None = None,
+        after_offset: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        frames: Frames = "polars",
+    ) -> EventStream[Any]:
+        """Events in the order in which they happened to the database, batch by batch.
+
+        Args:
+            entity: an entity type such as ``"Order"``, or ``"*"`` for all.
+            start: the first moment wanted: a date, a datetime, or either as text (RFC 3339). Without a zone: UTC.
+            end: the last one: a date includes that whole day (UTC), a time is exclusive.
+            limit: the most events wanted.
+            columns: only these, in this order; ``"offset"`` may be one.
+            event_types: only events of these types, such as ``["Order.Created"]``.
+            after_offset: only events after this offset; see `EventStream.offset`.
+            batch_size: the most rows in a frame.
+            frames: ``"polars"``, ``"pandas"`` or ``"arrow"`` (record batches).
+
+        Returns:
+            A stream that has asked for nothing yet.
+
+        Raises:
+            InvalidArgument: at once, before anything is sent. What the server or the way to it does wrong is raised
+                while the stream is read: `ServerUnavailable`, `ServerError`.
+        """
+        check_frames(frames)
+        ticket = Ticket(
+            entity=entity,
+            start=start_micros(start),
+            end=end_micros(end),
+            limit=limit,
+            columns=_names("columns", columns),
+            event_types=_names("event_types", event_types),
+            after_offset=after_offset,
+            batch_size=batch_size,
+        )
+        schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
+        return EventStream(lambda: self._open(ticket), schema, frames)
+
+    def read(self, entity: str, start: Time | None = None, end: Time | None = None, **options: Any) -> Any:
+        """All that `stream` with the same arguments gives, in one frame (``frames="arrow"``: one table)."""
+        frames = options.get("frames", "polars")
+        stream = self.stream(entity, start, end, **options)
+        if frames == "polars":
+            return stream.to_polars()
+        return stream.to_pandas() if frames == "pandas" else stream.to_arrow()
+
+    def entities(self) -> dict[str, EntityInfo]:
+        """What the server has of each entity type, by name."""
+        with self._mapped_errors():
+            infos = [json.loads(info.app_metadata) for info in self._connect().list_flights(options=_call_options())]
+        return {
+            info["entity_type"]: EntityInfo(info["events"], _moment(info["first"]), _moment(info["last"]))
+            for info in infos
+        }
+
+    def status(self) -> dict[str, Any]:
+        """The state of bridge and log, as JSON values; docs/status.md explains each."""
+        (status,) = self._act("status")
+        return status
+
+    def dead_letters(self) -> Iterator[dict[str, Any]]:
+        """What could not be read: for each its sequence, line, subject, time, reason and payload."""
+        yield from self._act("dead-letters")
+
+    def close(self) -> None:
+        """Closes the connection; again does nothing. The client may be used again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"EventClient({self.url!r})"
+
+    def _connect(self) -> fl.FlightClient:
+        with self._lock:
+            if self._connection is None:
+                self._connection = fl.FlightClient(self.url)
+            return self._connection
+
+    def _open(self, ticket: Ticket) -> _MappedReader:
+        with self._mapped_errors():
+            return _MappedReader(self, self._connect().do_get(fl.Ticket(ticket.encode())))
+
+    def _act(self, name: str) -> Iterator[dict[str, Any]]:
+        with self._mapped_errors():
+            for result in self._connect().do_action(fl.Action(name, b""), options=_call_options()):
+                yield json.loads(result.body.to_pybytes())
+
+    @contextmanager
+    def _mapped_errors(self) -> Iterator[None]:
+        """Makes Flight's errors ours, one sentence each."""
+        try:
+            yield
+        except (EventsError, StopIteration, GeneratorExit):
+            raise
+        except (fl.FlightUnavailableError, fl.FlightTimedOutError) as error:
+            raise self._unavailable(error) from error
+        except pa.ArrowInvalid as error:
+            raise InvalidArgument(_sentence(error)) from error
+        except (fl.FlightError, pa.ArrowException, OSError) as error:
+            raise ServerError(f"the server at {self.url} answered: {_sentence(error)}") from error
+
+    def _unavailable(self, error: Exception) -> EventsError:
+        text = _sentence(error)
+        if "failed to connect" in text or "onnection refused" in text or isinstance(error, fl.FlightTimedOutError):
+            return ServerUnavailable(
+                f"no server answers at {self.url}: start one with `fraiseql-events serve --embedded`, or name "
+                "another with EventClient('grpc://host:port') or FRAISEQL_EVENTS_URL"
+            )
+        return ServerError(f"the server at {self.url} broke off: {text}")
+
+
+class _MappedReader:
+    """A Flight reader whose errors are ours."""
+
+    def __init__(self, client: EventClient, reader: fl.FlightStreamReader) -> None:
+        self._client = client
+        self._reader = reader
+
+    def read_chunk(self) -> fl.FlightStreamChunk:
+        with self._client._mapped_errors():
+            return self._reader.read_chunk()
+
+    def cancel(self) -> None:
+        self._reader.cancel()
+
+
+def _call_options() -> fl.FlightCallOptions:
+    return fl.FlightCallOptions(timeout=CALL_SECONDS)
+
+
+def _check_url(url: str) -> str:
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in _SCHEMES or not rest:
+        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
+    return url
+
+
+def _names(option: str, names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if isinstance(names, str):
+        raise InvalidArgument(f"{option}={names!r} is one text: write {option}=[{names!r}]")
+    return None if names is None else tuple(names)
+
+
+def _sentence(error: Exception) -> str:
+    """Flight's message without its debugging tails."""
+    text = str(error).partition(". Detail: ")[0].partition(". gRPC client debug context")[0]
+    return text.removeprefix("Flight returned unavailable error, with message: ").strip().splitlines()[0]
+
+
+def _moment(text: str) -> datetime:
+    return EPOCH + timedelta(microseconds=parse_time(text))

@@ -1,0 +1,71 @@
+"""The errors of this package, one tree:
+
+EventsError
+├── InvalidArgument      a wrong argument, option or ticket; also a ValueError
+├── StreamConsumed       an EventStream was read a second time
+├── ServerUnavailable    no Flight server answers at the address; also a ConnectionError
+├── ServerError          the Flight server answered with an error, or the stream was cut
+├── NatsUnavailable      no NATS server answers, or JetStream is off; also a ConnectionError
+├── StreamMismatch       the JetStream stream is not the one that the history knows
+├── StoreError           the history cannot be opened, read or written
+│   └── StoreInUse       another process writes to it
+└── ServiceError         bridge, log and server could not be started or have failed
+
+Every message says what was expected, what came, and what to do. Errors of NATS, Delta and Flight
+are mapped once, where they enter, and kept as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "EventsError",
+    "InvalidArgument",
+    "NatsUnavailable",
+    "ServerError",
+    "ServerUnavailable",
+    "ServiceError",
+    "StoreError",
+    "StoreInUse",
+    "StreamConsumed",
+    "StreamMismatch",
+]
+
+
+class EventsError(Exception):
+    """The base of every error that this package raises on purpose."""
+
+
+class InvalidArgument(EventsError, ValueError):
+    """A wrong argument, option or ticket: found before anything is sent or read."""
+
+
+class StreamConsumed(EventsError):
+    """An `EventStream` can be read once; ask the client for another."""
+
+
+class ServerUnavailable(EventsError, ConnectionError):
+    """No Flight server answers at the address."""
+
+
+class ServerError(EventsError):
+    """The Flight server answered with an error, or its stream was cut before its end."""
+
+
+class NatsUnavailable(EventsError, ConnectionError):
+    """No NATS server answers at the address, or it has no JetStream."""
+
+
+class StreamMismatch(EventsError):
+    """The JetStream stream is not the one that the history was read from."""
+
+
+class StoreError(EventsError):
+    """The history or the dead letters cannot be opened, read or written."""
+
+
+class StoreInUse(StoreError):
+    """Another process writes to the same store; two would interleave."""
+
+
+class ServiceError(EventsError):
+    """The bridge, the log and the server could not be started together, or one has failed."""

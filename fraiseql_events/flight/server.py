@@ -1,0 +1,194 @@
+"""The Flight server: DoGet, GetFlightInfo, GetSchema, ListFlights and two actions over one log."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from fraiseql_events.errors import InvalidArgument, ServiceError
+from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handler
+from fraiseql_events.flight.wire import wire_batches, wire_schema
+from fraiseql_events.log import Filter, Log
+from fraiseql_events.log.ranges import EntityRange
+from fraiseql_events.ticket import NotATicket, Ticket, quote_entity
+from fraiseql_events.timestamps import format_time, micros_of_datetime
+
+ACTIONS: Final = (
+    ("status", "The state of bridge and log, as one JSON object."),
+    ("dead-letters", "What could not be read: one JSON object a result, in the stream's order."),
+)
+
+
+class EventServer(fl.FlightServerBase):  # type: ignore[misc]
+    """Serves a log; answers from the moment that it is made until `close`.
+
+    Args:
+        log: what is served.
+        listen: ``HOST:PORT``; port 0 takes a free one.
+        status: makes the answer to the action ``status``, JSON values only.
+
+    Raises:
+        InvalidArgument: `listen` is no address.
+        ServiceError: the address is taken, or not ours.
+    """
+
+    def __init__(self, log: Log, listen: str, *, status: Callable[[], dict[str, Any]]) -> None:
+        self._log = log
+        self._status = status
+        self._stopping = threading.Event()
+        self._closing = threading.Lock()
+        self._host, port = parse_listen(listen)
+        _check_free(self._host, port)
+        # the base class serves from its constructor on: everything must be set before
+        super().__init__(f"grpc://{_bracketed(self._host)}:{port}")
+
+    @property
+    def url(self) -> str:
+        """The address with the true port."""
+        return f"grpc://{_bracketed(self._host)}:{self.port}"
+
+    def close(self) -> None:
+        """Ends every stream and stops serving; again does nothing."""
+        with self._closing:
+            if not self._stopping.is_set():
+                self._stopping.set()
+                self.shutdown()
+
+    @handler
+    def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
+        """Streams the events that a ticket asks for, in offset order."""
+        wanted = Ticket.decode(ticket.ticket)
+        condition = Filter.of(wanted)
+        view = self._log.view()
+        batches = wire_batches(
+            view.scan(condition), condition, batch_size=wanted.batch_size, next_offset=view.end
+        )
+        return fl.GeneratorStream(wire_schema(condition.columns), guard(self._until_stopped(batches, context)))
+
+    @handler
+    def get_flight_info(self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
+        """Schema, an endpoint with a ticket, and the number of events where that is known (else -1)."""
+        wanted = _ticket_of(descriptor)
+        condition = Filter.of(wanted)
+        rows = self._log.view().count(condition)
+        return _flight_info(descriptor, wanted, -1 if rows is None else rows, b"")
+
+    @handler
+    def get_schema(self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
+        """The schema of what a descriptor asks for."""
+        return fl.SchemaResult(wire_schema(Filter.of(_ticket_of(descriptor)).columns))
+
+    @handler
+    def list_flights(self, context: fl.ServerCallContext, criteria: bytes) -> Iterator[fl.FlightInfo]:
+        """One flight an entity type, by a path that can be asked for; its range is in app_metadata."""
+        return iter([_entity_info(name, found) for name, found in sorted(self._log.status.entities.items())])
+
+    @handler
+    def list_actions(self, context: fl.ServerCallContext) -> list[tuple[str, str]]:
+        """The actions that there are."""
+        return list(ACTIONS)
+
+    @handler
+    def do_action(self, context: fl.ServerCallContext, action: fl.Action) -> Iterator[fl.Result]:
+        """Runs an action."""
+        if action.type == "status":
+            return iter([_result(self._status())])
+        if action.type == "dead-letters":
+            return guard(_letters(self._log))
+        raise Unimplemented(f"there is no action {action.type[:60]!r}, only " + " and ".join(name for name, _ in ACTIONS))
+
+    def _until_stopped(
+        self, items: Iterator[tuple[pa.RecordBatch, pa.Buffer]], context: fl.ServerCallContext
+    ) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
+        for item in items:
+            if self._stopping.is_set():
+                raise fl.FlightUnavailableError("the server is stopping")
+            if context.is_cancelled():
+                return
+            yield item
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, ``[::1]:PORT`` or ``:PORT`` (loopback).
+
+    Raises:
+        InvalidArgument: it is no such address.
+    """
+    host, _, port = listen.removeprefix("grpc://").rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise InvalidArgument(f"{listen!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:50051")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _check_free(host: str, port: int) -> None:
+    """gRPC shares a taken port in silence, or fails without saying why."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            if hasattr(socket, "SO_REUSEADDR") and socket.AF_INET == family:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ServiceError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}): name another port with --listen, "
+            f"or {host}:0 for a free one"
+        ) from error
+
+
+def _ticket_of(descriptor: fl.FlightDescriptor) -> Ticket:
+    if descriptor.descriptor_type != fl.DescriptorType.PATH:
+        return Ticket.decode(descriptor.command)
+    if len(descriptor.path) != 1:
+        raise NotFound("a path has one part here, such as events:Order")
+    try:
+        return Ticket.decode(descriptor.path[0])
+    except NotATicket as error:
+        raise NotFound(str(error)) from None
+
+
+def _flight_info(descriptor: fl.FlightDescriptor, ticket: Ticket, rows: int, metadata: bytes) -> fl.FlightInfo:
+    endpoint = fl.FlightEndpoint(ticket.encode(), [])
+    schema = wire_schema(Filter.of(ticket).columns)
+    return fl.FlightInfo(schema, descriptor, [endpoint], rows, -1, True, metadata)
+
+
+def _entity_info(name: str, found: EntityRange) -> fl.FlightInfo:
+    descriptor = fl.FlightDescriptor.for_path(f"events:{quote_entity(name)}")
+    metadata = msgspec.json.encode({"entity_type": name, **entity_json(found)})
+    return _flight_info(descriptor, Ticket(entity=name), found.events, metadata)
+
+
+def entity_json(found: EntityRange) -> dict[str, Any]:
+    """An entity type's range as JSON values, the times in RFC 3339."""
+    return {"events": found.events, "first": format_time(found.first), "last": format_time(found.last)}
+
+
+def _letters(log: Log) -> Iterator[fl.Result]:
+    for batch in log.dead_letters():
+        for letter in batch.to_pylist():
+            yield _result(_letter_json(letter))
+
+
+def _letter_json(letter: dict[str, Any]) -> dict[str, Any]:
+    """A dead letter as JSON values: its bytes as text where they are UTF-8, else in base64."""
+    payload: bytes = letter.pop("payload")
+    letter["published"] = format_time(micros_of_datetime(letter["published"]))
+    try:
+        return {**letter, "payload": payload.decode(), "payload_base64": None}
+    except UnicodeDecodeError:
+        return {**letter, "payload": None, "payload_base64": base64.b64encode(payload).decode()}
+
+
+def _result(value: dict[str, Any]) -> fl.Result:
+    return fl.Result(pa.py_buffer(msgspec.json.encode(value)))

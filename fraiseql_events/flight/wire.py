@@ -1,0 +1,96 @@
+"""Batches as they go over the wire: of a size that every Flight client takes, each with its place in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from fraiseql_events.event import LOG_SCHEMA, OFFSET
+from fraiseql_events.log import Filter
+from fraiseql_events.log.table import rows_within
+
+#: Some clients refuse messages over 4 MiB; only a single event larger than that may make one.
+MAX_BATCH_BYTES: Final = 2 << 20
+
+
+def wire_schema(columns: Iterable[str]) -> pa.Schema:
+    """The schema of a stream with these columns."""
+    return pa.schema([LOG_SCHEMA.field(name) for name in columns])
+
+
+def wire_batches(
+    batches: Iterable[pa.RecordBatch], condition: Filter, *, batch_size: int, next_offset: int
+) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
+    """A scan's batches as Flight sends them.
+
+    Each comes with app_metadata, a JSON object with ``first_offset`` and ``last_offset``. The last one also has
+    ``"end": true``, by which a client tells an end from a cut, and ``next_offset``, the offset that the answer reaches
+    to; an empty answer is one batch without rows whose first and last offset are null.
+
+    Args:
+        batches: with the column `offset`, none of them empty.
+        condition: what they are the answer to.
+        batch_size: the most rows in one.
+        next_offset: the offset after the last one that the log holds.
+    """
+    schema = wire_schema(condition.columns)
+    held: pa.RecordBatch | None = None
+    rows = 0
+    for batch in _fill(batches, batch_size):
+        if held is not None:
+            yield _select(held, schema), _place(held)
+        held = batch
+        rows += batch.num_rows
+    if rows == condition.limit:  # there may be more behind the last one
+        next_offset = condition.after + 1 if held is None else held.column(OFFSET.name)[-1].as_py() + 1
+    end = {"end": True, "next_offset": next_offset}
+    if held is not None:
+        yield _select(held, schema), _place(held, end)
+    else:
+        empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+        yield empty, _json({"first_offset": None, "last_offset": None, **end})
+
+
+def _fill(batches: Iterable[pa.RecordBatch], batch_size: int) -> Iterator[pa.RecordBatch]:
+    """Puts small batches together and cuts large ones."""
+    parts: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        for piece in _cut(batch, batch_size):
+            if parts and (rows + piece.num_rows > batch_size or size + piece.nbytes > MAX_BATCH_BYTES):
+                yield _join(parts)
+                parts, rows, size = [], 0, 0
+            parts.append(piece)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+    if parts:
+        yield _join(parts)
+
+
+def _cut(batch: pa.RecordBatch, batch_size: int) -> Iterator[pa.RecordBatch]:
+    rows = rows_within(batch, MAX_BATCH_BYTES, batch_size)
+    for start in range(0, batch.num_rows, rows):
+        piece = batch.slice(start, rows)
+        if piece.num_rows > 1 and piece.nbytes > 2 * MAX_BATCH_BYTES:  # its rows are of very unequal size
+            yield from _cut(piece, piece.num_rows // 2)
+        else:
+            yield piece
+
+
+def _join(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+
+def _select(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+
+
+def _place(batch: pa.RecordBatch, more: dict[str, object] | None = None) -> pa.Buffer:
+    offsets = batch.column(OFFSET.name)
+    return _json({"first_offset": offsets[0].as_py(), "last_offset": offsets[-1].as_py(), **(more or {})})
+
+
+def _json(value: dict[str, object]) -> pa.Buffer:
+    return pa.py_buffer(msgspec.json.encode(value))

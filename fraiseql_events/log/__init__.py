@@ -1,0 +1,8 @@
+"""The log: one sequence of events, its newest part in memory and all of it, once committed, in a Delta table."""
+
+from __future__ import annotations
+
+from fraiseql_events.log.filter import Filter
+from fraiseql_events.log.log import Log, LogOptions
+
+__all__ = ["Filter", "Log", "LogOptions"]

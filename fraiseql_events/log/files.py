@@ -1,0 +1,92 @@
+"""Reading data files of the history: only the row groups and columns that a filter needs, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fraiseql_events.event import LOG_SCHEMA, OFFSET
+from fraiseql_events.log.filter import Filter, Span
+from fraiseql_events.log.snapshot import DataFile
+from fraiseql_events.log.storage import Storage
+from fraiseql_events.timestamps import micros_of_datetime
+
+#: Beyond so many entity types at once, a file is not kept open between two of its row groups.
+MAX_OPEN_FILES: Final = 128
+
+
+def read_files(
+    storage: Storage, files: Sequence[DataFile], condition: Filter, *, before: int, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """The events of one entity type's files that pass, in offset order, in the scan's schema, none of them empty."""
+    for file in files:
+        yield from _read_file(storage, file, condition, before, batch_rows)
+
+
+def count_rows(storage: Storage, file: DataFile, condition: Filter, *, before: int) -> int:
+    """How many events of a file pass."""
+    if before > file.span.last_offset and condition.holds_all(file.span) and condition.event_types is None:
+        return file.rows
+    narrow = Filter(
+        start=condition.start,
+        end=condition.end,
+        after=condition.after,
+        event_types=condition.event_types,
+        columns=(),
+    )
+    return sum(batch.num_rows for batch in _read_file(storage, file, narrow, before, 64 * 1024))
+
+
+def _read_file(
+    storage: Storage, file: DataFile, condition: Filter, before: int, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    schema = condition.output_schema
+    with storage.open_input(file.path) as source:
+        parquet = pq.ParquetFile(source)
+        for group in range(parquet.num_row_groups):
+            span = _span_of(parquet.metadata.row_group(group), file.span)
+            if span.first_offset >= before or not condition.may_hold(span):
+                continue
+            rest = condition.condition(span, before=before)
+            columns = _columns_needed(schema, condition, rest)
+            for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns):
+                if rest is not None:
+                    batch = batch.filter(rest)
+                if batch.num_rows:
+                    yield _project(batch, schema, file.entity)
+
+
+def _columns_needed(schema: pa.Schema, condition: Filter, rest: pc.Expression | None) -> list[str]:
+    needed = {*schema.names} - {"entity_type"}
+    if rest is not None:
+        needed |= {"timestamp"}
+        needed |= {"event_type"} if condition.event_types is not None else set()
+    return [name for name in LOG_SCHEMA.names if name in needed]
+
+
+def _project(batch: pa.RecordBatch, schema: pa.Schema, entity: str) -> pa.RecordBatch:
+    columns = [
+        pa.repeat(pa.scalar(entity, pa.string()), batch.num_rows) if name == "entity_type" else batch.column(name)
+        for name in schema.names
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _span_of(group: pq.RowGroupMetaData, whole: Span) -> Span:
+    """The ranges of a row group by its statistics; the file's own where it has none."""
+    ends = {}
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if column.path_in_schema in (OFFSET.name, "timestamp") and column.is_stats_set:
+            statistics = column.statistics
+            if statistics is not None and statistics.has_min_max:
+                ends[column.path_in_schema] = (statistics.min, statistics.max)
+    first, last = ends.get(OFFSET.name, (whole.first_offset, whole.last_offset))
+    if "timestamp" not in ends:
+        return Span(first, last, whole.first_time, whole.last_time)
+    earliest, latest = ends["timestamp"]
+    return Span(first, last, micros_of_datetime(earliest), micros_of_datetime(latest))

@@ -1,0 +1,194 @@
+"""The history: a Delta table of events partitioned by entity type, and beside it a Delta table of dead letters.
+
+One commit writes events and, as numbers of its application transaction, how far they reach: the two are kept or lost
+together. Dead letters are committed first; those that a crash in between leaves there are known by their sequence.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fraiseql_events.bridge.position import StreamPosition
+from fraiseql_events.errors import StoreError
+from fraiseql_events.event import DEAD_LETTER_SCHEMA, LOG_SCHEMA, DeadLetter, dead_letter_batch
+from fraiseql_events.log.snapshot import DataFile, Snapshot
+from fraiseql_events.log.storage import Storage, join
+from fraiseql_events.log.table import STORE_ERRORS, NewFile, Table, first_line
+
+log: Final = logging.getLogger(__name__)
+
+EVENTS: Final = "events"
+DEAD_LETTERS: Final = "dead_letters"
+BOUNDS: Final = ("offset", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a commit reaches: the offset after its last event, and the last message that it has read."""
+
+    offset: int
+    stream: StreamPosition | None
+    dead_letters: int = 0
+
+
+class History:
+    """The committed part of the log, written by one process.
+
+    Args:
+        store: the folder or URL that holds both tables.
+        options: delta-rs's storage options.
+
+    Raises:
+        StoreError: a table cannot be opened or created.
+    """
+
+    def __init__(self, store: str, options: dict[str, str] | None = None) -> None:
+        self.storage = Storage(join(store, EVENTS), options)
+        self.events = Table(
+            self.storage, LOG_SCHEMA, partition_by=["entity_type"], description="FraiseQL entity changes"
+        )
+        self.letters = Table(
+            Storage(join(store, DEAD_LETTERS), options),
+            DEAD_LETTER_SCHEMA,
+            description="Messages that held no readable event",
+        )
+        self._lock = threading.Lock()
+        self.reached = self._read_reached()
+        files = [DataFile.of_action(action) for action in self.events.add_actions()]
+        self._snapshot = Snapshot().replace(files, end=self.reached.offset)
+        self._check()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The files of this moment, and the offset that they reach."""
+        with self._lock:
+            return self._snapshot
+
+    def commit(self, batches: list[pa.RecordBatch], dead: list[DeadLetter], reached: Reached) -> None:
+        """Makes events (`LOG_SCHEMA`, in offset order) and dead letters permanent, with how far they reach.
+
+        Raises:
+            StoreError: the events were not committed; the same call may be tried again.
+        """
+        self._commit_letters(dead, reached)
+        try:
+            files = [
+                self._write(entity, part) for entity, part in _by_entity(pa.Table.from_batches(batches, LOG_SCHEMA))
+            ]
+        except STORE_ERRORS as error:
+            raise StoreError(f"the events cannot be written to {self.storage.url}: {first_line(error)}") from error
+        self.events.commit(files, numbers=_numbers(reached))
+        with self._lock:
+            self._snapshot = self._snapshot.replace(map(DataFile.of_new, files), end=reached.offset)
+            self.reached = reached
+
+    def merge(self, files: Sequence[DataFile]) -> None:
+        """Puts one file in the place of neighbouring ones of one entity type. Readers of those are not disturbed.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        try:
+            merged = self._write_merged(files)
+        except STORE_ERRORS as error:
+            raise StoreError(f"files of {self.storage.url} cannot be merged: {first_line(error)}") from error
+        paths = {file.path for file in files}
+        self.events.commit([merged], sorted(paths), data_change=False)
+        with self._lock:
+            self._snapshot = self._snapshot.replace([DataFile.of_new(merged)], paths)
+
+    def _write_merged(self, files: Sequence[DataFile]) -> NewFile:
+        first = files[0]
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for file in files:
+                with self.storage.open_input(file.path) as source:
+                    yield from pq.ParquetFile(source).iter_batches(batch_size=32 * 1024)
+
+        path = _path_of(first.entity, first.span.first_offset)
+        return self.events.write_file(path, batches(), partition={"entity_type": first.entity}, bounds=BOUNDS)
+
+    def _commit_letters(self, dead: list[DeadLetter], reached: Reached) -> None:
+        if reached.stream is None:
+            return
+        known = self.letters.number("sequence") or 0
+        if self.letters.number("created") not in (None, reached.stream.created):
+            known = 0
+        new = [letter for letter in dead if letter.sequence > known]
+        if not new:
+            return
+        try:
+            path = f"part-{new[0].sequence:020d}-{uuid.uuid4().hex}.parquet"
+            batch = dead_letter_batch(new)
+            file = self.letters.write_file(path, [batch], partition={}, bounds=("sequence", "published"))
+        except STORE_ERRORS as error:
+            raise StoreError(f"the dead letters cannot be written: {first_line(error)}") from error
+        numbers = {"sequence": reached.stream.sequence, "created": reached.stream.created}
+        self.letters.commit([file], numbers=numbers)
+
+    def _write(self, entity: str, table: pa.Table) -> NewFile:
+        first: int = table["offset"][0].as_py()
+        batches = table.drop_columns("entity_type").combine_chunks().to_batches()
+        return self.events.write_file(
+            _path_of(entity, first), batches, partition={"entity_type": entity}, bounds=BOUNDS
+        )
+
+    def _read_reached(self) -> Reached:
+        number = self.events.number
+        created = number("created")
+        stream = None
+        if created is not None:
+            stream = StreamPosition(
+                number("sequence") or 0, created, number("published") or 0, number("digest") or 0
+            )
+        return Reached(number("offset") or 0, stream, number("dead_letters") or 0)
+
+    def _check(self) -> None:
+        rows = sum(file.rows for file in self._snapshot)
+        last = max((file.span.last_offset for file in self._snapshot), default=-1)
+        if rows > self.reached.offset or last >= self.reached.offset:
+            raise StoreError(
+                f"the history {self.storage.url} holds {rows} events up to offset {last}, and its commits reach "
+                f"{self.reached.offset}: another program has added to it. Start with a new --store"
+            )
+        if rows < self.reached.offset:
+            log.warning("%d events were removed from %s by another program", self.reached.offset - rows, EVENTS)
+
+
+def _numbers(reached: Reached) -> dict[str, int]:
+    numbers = {"offset": reached.offset, "dead_letters": reached.dead_letters}
+    if (stream := reached.stream) is not None:
+        numbers |= {
+            "sequence": stream.sequence,
+            "created": stream.created,
+            "published": stream.published,
+            "digest": stream.digest,
+        }
+    return numbers
+
+
+def _path_of(entity: str, first_offset: int) -> str:
+    return f"entity_type={quote(entity, safe='')}/part-{first_offset:020d}-{uuid.uuid4().hex}.parquet"
+
+
+def _by_entity(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Each entity type's events, in offset order still."""
+    if table.num_rows == 0:
+        return
+    encoded = table["entity_type"].combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    ordered = table.take(pa.array(np.argsort(codes, kind="stable")))
+    start = 0
+    for code, rows in enumerate(np.bincount(codes)):
+        yield encoded.dictionary[code].as_py(), ordered.slice(start, int(rows))
+        start += int(rows)

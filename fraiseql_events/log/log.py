@@ -1,0 +1,297 @@
+"""The log itself: takes decoded pieces of the stream, numbers them, commits them, and shows views of all of it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fraiseql_events.bridge.decode import Decoded
+from fraiseql_events.bridge.position import StreamPosition
+from fraiseql_events.errors import EventsError, InvalidArgument, ServiceError, StoreError, StoreInUse
+from fraiseql_events.event import dead_letter_batch
+from fraiseql_events.log.history import History, Reached
+from fraiseql_events.log.maintenance import Maintenance
+from fraiseql_events.log.ranges import EntityRange, add_ranges, ranges_of
+from fraiseql_events.log.rate import Rate
+from fraiseql_events.log.scan import View
+from fraiseql_events.log.tail import Chunk, Tail
+
+log: Final = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = (0.2, 0.5, 1, 2, 5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """How the log keeps events.
+
+    Attributes:
+        commit_events: a commit is made when so many events wait for one,
+        commit_seconds: or when the first of them has waited so long, whichever comes first.
+        commit_bytes: or when they take so much memory.
+        tail_bytes: committed events kept in memory for readers that are nearly live, in bytes.
+        compact_files: so many neighbouring small files of an entity type become one; 0 never.
+        vacuum_hours: files that compaction replaced are removed after so many hours; no reader may take longer.
+        storage_options: delta-rs's own, for object stores.
+    """
+
+    commit_events: int = 100_000
+    commit_seconds: float = 5.0
+    commit_bytes: int = 64 << 20
+    tail_bytes: int = 64 << 20
+    compact_files: int = 10
+    vacuum_hours: int = 24
+    storage_options: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("commit_events", "commit_bytes", "commit_seconds"):
+            if getattr(self, name) <= 0:
+                raise InvalidArgument(f"{name} is {getattr(self, name)}: it must be more than 0")
+        for name in ("tail_bytes", "compact_files", "vacuum_hours"):
+            if getattr(self, name) < 0:
+                raise InvalidArgument(f"{name} is {getattr(self, name)}: it must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """Where the log is.
+
+    Attributes:
+        offset: the next one to be given.
+        committed: the next one to be committed.
+        dead_letters: how many there are.
+        stream: the last message that was appended.
+        entities: what there is of each entity type.
+        events_per_second: appended, over the last seconds.
+        last_error: why committing is held up, or has ended.
+    """
+
+    offset: int
+    committed: int
+    dead_letters: int
+    stream: StreamPosition | None
+    entities: dict[str, EntityRange]
+    events_per_second: float
+    last_error: str | None
+
+
+class Log:
+    """One sequence of events in a store. Thread-safe; close it.
+
+    Args:
+        store: a local folder, or a URL that delta-rs takes; made when it is missing.
+        options: how events are kept.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+
+    def __init__(self, store: str, options: LogOptions | None = None) -> None:
+        self.options = options or LogOptions()
+        self._history = History(store, self.options.storage_options)
+        reached = self._history.reached
+        self._tail = Tail(reached.offset, keep_bytes=self.options.tail_bytes)
+        self._stream = reached.stream
+        self._dead_letters = reached.dead_letters
+        self._entities = ranges_of(self._history.snapshot)
+        self._rate = Rate(reached.offset)
+        self._changed = threading.Condition()
+        self._flushing = False
+        self._closing = False
+        self._last_error: str | None = None
+        self._failure: EventsError | None = None
+        self._maintenance = Maintenance(
+            self._history,
+            compact_files=self.options.compact_files,
+            vacuum_hours=self.options.vacuum_hours,
+        )
+        self._committer = threading.Thread(target=self._commit_loop, name="fraiseql-events-commit", daemon=True)
+        self._committer.start()
+
+    @property
+    def id(self) -> str:
+        """What tells this log from any other: the id of its Delta table."""
+        return self._history.events.id
+
+    @property
+    def failure(self) -> EventsError | None:
+        """Why nothing is committed any more, if that is so."""
+        return self._failure
+
+    @property
+    def reached(self) -> StreamPosition | None:
+        """The last message whose events, or dead letters, are appended; None for a new log."""
+        return self._stream
+
+    @property
+    def status(self) -> LogStatus:
+        """Where the log is now."""
+        with self._changed:
+            return LogStatus(
+                self._tail.end,
+                self._history.snapshot.end,
+                self._dead_letters,
+                self._stream,
+                dict(self._entities),
+                self._rate.per_second(self._tail.end),
+                self._last_error,
+            )
+
+    def append(self, decoded: Decoded, position: StreamPosition) -> None:
+        """Adds a piece of the stream; blocks while more waits for a commit than the options allow.
+
+        Raises:
+            EventsError: the log has failed or is closed.
+        """
+        with self._changed:
+            while not self._closing and self._failure is None and self._is_full():
+                self._changed.wait(1)
+            if self._failure is not None:
+                raise self._failure
+            if self._closing:
+                raise ServiceError("the log is closed")
+            chunk = Chunk.of(decoded, position, self._tail.end, time.monotonic())
+            self._tail.append(chunk)
+            self._stream = position
+            self._dead_letters += len(decoded.dead)
+            add_ranges(self._entities, decoded.events)
+            self._rate.note(chunk.end)
+            self._changed.notify_all()
+
+    def view(self) -> View:
+        """Everything that the log holds at this moment, committed or not; it does not change any more."""
+        with self._changed:
+            tail = self._tail
+            return View(self._history.storage, self._history.snapshot, tail.chunks(), tail.start, tail.end)
+
+    def dead_letters(self) -> Iterator[pa.RecordBatch]:
+        """The dead letters (`DEAD_LETTER_SCHEMA`) at this moment, by sequence and line."""
+        with self._changed:
+            recent = [letter for chunk in self._tail.uncommitted() for letter in chunk.dead]
+            committed = self._history.reached.stream
+        table = self._history.letters
+        paths = sorted(action["path"] for action in table.add_actions())
+        for path in paths:
+            with table.storage.open_input(path) as source:
+                for batch in pq.ParquetFile(source).iter_batches(1000):
+                    last = committed.sequence if committed else 0
+                    kept = batch.filter(pc.field("sequence") <= last)
+                    if kept.num_rows:
+                        yield kept.cast(table.schema)
+        if recent:
+            yield dead_letter_batch(recent)
+
+    def flush(self) -> None:
+        """Commits what is in memory, and returns when it is in the history.
+
+        Raises:
+            EventsError: it cannot be committed.
+        """
+        with self._changed:
+            goal = self._stream
+            self._flushing = True
+            self._changed.notify_all()
+            while self._failure is None and self._tail.uncommitted() and self._history.reached.stream != goal:
+                self._changed.wait(0.5)
+            if self._failure is not None:
+                raise self._failure
+
+    def close(self) -> None:
+        """Commits what is in memory and ends the threads; again does nothing.
+
+        Raises:
+            EventsError: something could not be committed; it is still in JetStream and will be read again.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._committer.join()
+        self._maintenance.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _is_full(self) -> bool:
+        options = self.options
+        return (
+            self._tail.uncommitted_rows >= 2 * options.commit_events
+            or self._tail.uncommitted_bytes >= 2 * options.commit_bytes
+        )
+
+    def _is_due(self) -> bool:
+        oldest = self._tail.oldest_uncommitted
+        if oldest is None:
+            return False
+        return (
+            self._flushing
+            or self._closing
+            or self._tail.uncommitted_rows >= self.options.commit_events
+            or self._tail.uncommitted_bytes >= self.options.commit_bytes
+            or time.monotonic() - oldest >= self.options.commit_seconds
+        )
+
+    def _commit_loop(self) -> None:
+        try:
+            while (chunks := self._wait_for_due()) is not None:
+                self._commit(chunks)
+                self._maintenance.wake()
+        except EventsError as error:
+            self._fail(error)
+        except Exception as error:  # the supervised loop: whatever ends it is said, by `status` and to the log
+            log.exception("committing ended")
+            self._fail(ServiceError(f"committing ended: {type(error).__name__}: {error}"))
+
+    def _wait_for_due(self) -> list[Chunk] | None:
+        with self._changed:
+            while not self._is_due():
+                self._flushing = False
+                if self._closing:
+                    return None
+                oldest = self._tail.oldest_uncommitted
+                self._changed.wait(
+                    None if oldest is None else max(0.0, oldest + self.options.commit_seconds - time.monotonic())
+                )
+            return self._tail.uncommitted()
+
+    def _commit(self, chunks: list[Chunk]) -> None:
+        reached = Reached(
+            chunks[-1].end,
+            chunks[-1].stream,
+            self._history.reached.dead_letters + sum(len(chunk.dead) for chunk in chunks),
+        )
+        batches = [chunk.events for chunk in chunks if chunk.span is not None]
+        dead = [letter for chunk in chunks for letter in chunk.dead]
+        self._commit_until_it_stands(lambda: self._history.commit(batches, dead, reached))
+        with self._changed:
+            self._tail.mark_committed(len(chunks))
+            self._last_error = None
+            self._changed.notify_all()
+
+    def _commit_until_it_stands(self, commit: Callable[[], None]) -> None:
+        """Tries again while the store is at fault; meanwhile `append` holds the bridge back."""
+        for wait in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            try:
+                return commit()
+            except StoreInUse:
+                raise
+            except StoreError as error:
+                if self._closing:
+                    raise
+                log.error("%s; trying again in %g s", error, wait)
+                with self._changed:
+                    self._last_error = str(error)
+                    self._changed.wait(wait)
+
+    def _fail(self, error: EventsError) -> None:
+        with self._changed:
+            self._failure = error
+            self._last_error = str(error)
+            self._changed.notify_all()

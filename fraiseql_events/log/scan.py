@@ -1,0 +1,113 @@
+"""A scan: history, then tail, of one moment, in offset order, with bounded memory whatever the length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from fraiseql_events.log.files import MAX_OPEN_FILES, count_rows, read_files
+from fraiseql_events.log.filter import Filter
+from fraiseql_events.log.snapshot import DataFile, Snapshot
+from fraiseql_events.log.storage import Storage
+from fraiseql_events.log.tail import Chunk
+
+#: Rows that all entity types of a scan together hold in memory, about.
+MERGE_ROWS: Final = 128 * 1024
+MIN_BATCH_ROWS: Final = 1024
+MAX_BATCH_ROWS: Final = 32 * 1024
+#: So many files may be opened to count a range that cuts through them.
+MAX_COUNTED_FILES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The whole log at one moment: files for the offsets before `seam`, chunks from there to `end`."""
+
+    storage: Storage
+    snapshot: Snapshot
+    chunks: Sequence[Chunk]
+    seam: int
+    end: int
+
+    def scan(self, condition: Filter) -> Iterator[pa.RecordBatch]:
+        """What passes, in offset order, as batches of `condition.output_schema`, none of them empty."""
+        left = condition.limit
+        for batch in self._scan_all(condition):
+            if left is None:
+                yield batch
+                continue
+            if left <= 0:
+                return
+            yield batch.slice(0, left)
+            left -= batch.num_rows
+
+    def count(self, condition: Filter) -> int | None:
+        """How many events pass, where that is known without reading much; None where it is not."""
+        files = [file for group in self._select(condition).values() for file in group]
+        cut = [file for file in files if file.span.last_offset >= self.seam or not condition.holds_all(file.span)]
+        if len(cut) > MAX_COUNTED_FILES or (condition.event_types is not None and len(files) > MAX_COUNTED_FILES):
+            return None
+        rows = sum(count_rows(self.storage, file, condition, before=self.seam) for file in files)
+        rows += sum(batch.num_rows for batch in self._scan_chunks(condition))
+        return rows if condition.limit is None else min(rows, condition.limit)
+
+    def _scan_all(self, condition: Filter) -> Iterator[pa.RecordBatch]:
+        selected = self._select(condition)
+        rows = max(MIN_BATCH_ROWS, min(MAX_BATCH_ROWS, MERGE_ROWS // max(1, len(selected))))
+        streams = [
+            read_files(self.storage, files, condition, before=self.seam, batch_rows=rows)
+            for files in selected.values()
+        ]
+        yield from streams[0] if len(streams) == 1 else merge(streams)
+        yield from self._scan_chunks(condition)
+
+    def _select(self, condition: Filter) -> dict[str, list[DataFile]]:
+        return self.snapshot.select(condition, before=self.seam)
+
+    def _scan_chunks(self, condition: Filter) -> Iterator[pa.RecordBatch]:
+        for chunk in self.chunks:
+            if chunk.span is None or chunk.end <= self.seam or not condition.may_hold(chunk.span):
+                continue
+            batch = chunk.events
+            if (rest := condition.condition(chunk.span)) is not None:
+                batch = batch.filter(rest)
+            if condition.entity is not None:
+                batch = batch.filter(pa.compute.equal(batch.column("entity_type"), condition.entity))
+            if batch.num_rows:
+                yield batch.select(condition.output_schema.names)
+
+
+def merge(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    """Several streams, each in offset order, as one in offset order.
+
+    Of each stream one batch is held. All rows up to the least of their last offsets are complete: they are taken from
+    every batch, put together and sorted.
+    """
+    iterators = list(streams)
+    heads: list[pa.RecordBatch | None] = [next(stream, None) for stream in iterators]
+    while any(head is not None for head in heads):
+        complete = min(_offsets(head)[-1] for head in heads if head is not None)
+        parts = []
+        for index, head in enumerate(heads):
+            if head is None:
+                continue
+            rows = int(np.searchsorted(_offsets(head), complete, side="right"))
+            if rows:
+                parts.append(head.slice(0, rows))
+            heads[index] = head.slice(rows) if rows < head.num_rows else next(iterators[index], None)
+        yield _sorted(parts)
+
+
+def _offsets(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return batch.column("offset").to_numpy(zero_copy_only=True)
+
+
+def _sorted(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(parts) == 1:
+        return parts[0]
+    together = pa.concat_batches(parts)
+    return together.take(pa.array(np.argsort(_offsets(together), kind="stable")))

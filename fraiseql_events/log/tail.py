@@ -1,0 +1,100 @@
+"""The hot tail: the newest events in memory, the uncommitted ones among them."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraiseql_events.bridge.decode import Decoded
+from fraiseql_events.bridge.position import StreamPosition
+from fraiseql_events.event import LOG_SCHEMA, DeadLetter
+from fraiseql_events.log.filter import Span
+
+#: What a chunk costs beside its events: a piece of the stream that held none must count too.
+CHUNK_BYTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of the stream as it was appended: its events (`LOG_SCHEMA`), its dead letters, where it reaches."""
+
+    events: pa.RecordBatch
+    dead: list[DeadLetter]
+    stream: StreamPosition
+    span: Span | None
+    end: int
+    size: int
+    appended: float
+
+    @classmethod
+    def of(cls, decoded: Decoded, stream: StreamPosition, offset: int, now: float) -> Chunk:
+        """A chunk whose events get the offsets from `offset` on."""
+        rows = decoded.events.num_rows
+        offsets = pa.array(np.arange(offset, offset + rows))
+        events = pa.RecordBatch.from_arrays([*decoded.events.columns, offsets], schema=LOG_SCHEMA)
+        span = None
+        if rows:
+            times = pc.min_max(events.column("timestamp").view(pa.int64())).as_py()
+            span = Span(offset, offset + rows - 1, times["min"], times["max"])
+        size = events.nbytes + CHUNK_BYTES + sum(len(letter.payload) + CHUNK_BYTES for letter in decoded.dead)
+        return cls(events, decoded.dead, stream, span, offset + rows, size, now)
+
+
+class Tail:
+    """Chunks in offset order: the committed ones are kept up to a size, the uncommitted ones all.
+
+    Not locked: the log locks.
+    """
+
+    def __init__(self, offset: int, *, keep_bytes: int) -> None:
+        self._keep_bytes = keep_bytes
+        self._committed: deque[Chunk] = deque()
+        self._uncommitted: deque[Chunk] = deque()
+        self._committed_bytes = 0
+        self.uncommitted_bytes = 0
+        self.start = offset
+        self.end = offset
+
+    @property
+    def uncommitted_rows(self) -> int:
+        """Events that only the memory (and JetStream) holds."""
+        if not self._uncommitted:
+            return 0
+        first = self._uncommitted[0]
+        return self.end - (first.end - first.events.num_rows)
+
+    @property
+    def oldest_uncommitted(self) -> float | None:
+        """When the first uncommitted chunk was appended (`time.monotonic`)."""
+        return self._uncommitted[0].appended if self._uncommitted else None
+
+    def append(self, chunk: Chunk) -> None:
+        """Adds a chunk behind the others."""
+        self._uncommitted.append(chunk)
+        self.uncommitted_bytes += chunk.size
+        self.end = chunk.end
+
+    def uncommitted(self) -> list[Chunk]:
+        """What the next commit is to hold."""
+        return list(self._uncommitted)
+
+    def mark_committed(self, count: int) -> None:
+        """The first so many uncommitted chunks are in the history now."""
+        for _ in range(count):
+            chunk = self._uncommitted.popleft()
+            self.uncommitted_bytes -= chunk.size
+            self._committed.append(chunk)
+            self._committed_bytes += chunk.size
+        while self._committed and self._committed_bytes > self._keep_bytes:
+            chunk = self._committed.popleft()
+            self._committed_bytes -= chunk.size
+            self.start = chunk.end
+
+    def chunks(self) -> list[Chunk]:
+        """Every chunk that holds events, in offset order, from `start` on."""
+        return [chunk for chunk in (*self._committed, *self._uncommitted) if chunk.span is not None]

@@ -1,0 +1,200 @@
+"""Bridge, log and server, and an embedded NATS server if asked for, started and stopped as one thing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fraiseql_events.bridge.bridge import Bridge
+from fraiseql_events.bridge.consumer import STREAM, SUBJECT, StreamOptions
+from fraiseql_events.bridge.embedded import EmbeddedNats
+from fraiseql_events.errors import EventsError, InvalidArgument
+from fraiseql_events.flight.server import EventServer, entity_json
+from fraiseql_events.log import Log, LogOptions
+from fraiseql_events.log.storage import local_path
+
+DEFAULT_NATS: Final = "nats://localhost:4222"
+DEFAULT_STORE: Final = "fraiseql-data"
+DEFAULT_LISTEN: Final = "127.0.0.1:50051"
+NATS_FOLDER: Final = "nats"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """What a service reads, where it keeps it, and where it answers.
+
+    Attributes:
+        nats: the NATS server's address; None reads FRAISEQL_NATS_URL, and is localhost:4222 without it.
+        embedded: start a NATS server of our own, with its files in the store.
+        store: a local folder, or a URL that delta-rs takes.
+        listen: ``HOST:PORT`` of the Flight server; port 0 takes a free one. None serves nobody.
+        stream: the JetStream stream's name.
+        subject: the subjects of it that are wanted.
+        log: how events are kept.
+    """
+
+    nats: str | None = None
+    embedded: bool = False
+    store: str = DEFAULT_STORE
+    listen: str | None = DEFAULT_LISTEN
+    stream: str = STREAM
+    subject: str = SUBJECT
+    log: LogOptions = field(default_factory=LogOptions)
+
+    def __post_init__(self) -> None:
+        if self.embedded and self.nats:
+            raise InvalidArgument("name a NATS server or embed one, not both")
+        if self.embedded and local_path(self.store) is None:
+            raise InvalidArgument(f"an embedded NATS server keeps its files in the store, and {self.store} is no folder")
+
+
+class Service:
+    """Runs from the moment that it is made until `close`; a context manager.
+
+    Raises:
+        NatsUnavailable: no NATS server, or no JetStream.
+        StoreError: the store cannot be opened.
+        StreamMismatch: the store was filled from another stream.
+        ServiceError: the address is taken.
+    """
+
+    def __init__(self, options: ServiceOptions) -> None:
+        self.options = options
+        self.failed = threading.Event()
+        self._started = time.monotonic()
+        self._closing = threading.Lock()
+        self._server: EventServer | None = None
+        self._embedded: EmbeddedNats | None = None
+        self._stack = ExitStack()
+        with ExitStack() as stack:
+            self.nats_url = self._find_nats(stack)
+            self.log = Log(options.store, options.log)
+            stack.callback(self.log.close)
+            self.bridge = Bridge(
+                self._stream_options(), self.log, start=self.log.reached, on_failure=lambda error: self.failed.set()
+            )
+            stack.callback(self.bridge.stop)
+            self.bridge.start()
+            if options.listen is not None:
+                self._server = EventServer(self.log, options.listen, status=self.status)
+                stack.callback(self._server.close)
+            self._stack = stack.pop_all()
+
+    @property
+    def url(self) -> str | None:
+        """The Flight server's address with its true port; None where nobody is served."""
+        return self._server.url if self._server else None
+
+    @property
+    def failure(self) -> EventsError | None:
+        """Why the bridge stopped by itself, if it did."""
+        return self.bridge.status.failure
+
+    def status(self) -> dict[str, Any]:
+        """The state of bridge and log, in JSON values; docs/status.md explains each."""
+        log, bridge = self.log.status, self.bridge.status
+        failure = bridge.failure or self.log.failure
+        return {
+            "offset": log.offset,
+            "committed": log.committed,
+            "stream": self.options.stream,
+            "stream_seq": log.stream.sequence if log.stream else 0,
+            "stream_last_seq": bridge.last_sequence,
+            "lag": bridge.lag,
+            "missed": bridge.missed,
+            "dead_letters": log.dead_letters,
+            "entities": {name: entity_json(found) for name, found in sorted(log.entities.items())},
+            "events_per_second": round(log.events_per_second, 1),
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "last_error": str(failure) if failure else log.last_error,
+            "nats": self.nats_url,
+            "store": self.options.store,
+        }
+
+    def close(self) -> None:
+        """Stops serving and reading, commits what is in memory, ends the embedded server; again does nothing.
+
+        Raises:
+            EventsError: something could not be committed; it is still in JetStream and will be read again.
+        """
+        with self._closing:
+            self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<fraiseql_events service {self.url or 'without a server'}, store {self.options.store}>"
+
+    def _find_nats(self, stack: ExitStack) -> str:
+        if not self.options.embedded:
+            return self.options.nats or os.environ.get("FRAISEQL_NATS_URL") or DEFAULT_NATS
+        folder = local_path(self.options.store)
+        assert folder is not None
+        self._embedded = stack.enter_context(EmbeddedNats(folder / NATS_FOLDER))
+        return self._embedded.url
+
+    def _stream_options(self) -> StreamOptions:
+        return StreamOptions(
+            nats=self.nats_url,
+            stream=self.options.stream,
+            subject=self.options.subject,
+            consumer=f"fraiseql-events-{self.log.id[:8]}",
+            description=f"fraiseql_events on {socket.gethostname()} (pid {os.getpid()}), store {self.options.store}",
+        )
+
+
+def serve(
+    *,
+    nats: str | None = None,
+    embedded: bool = False,
+    store: str | Path = DEFAULT_STORE,
+    listen: str = DEFAULT_LISTEN,
+    stream: str = STREAM,
+    subject: str = SUBJECT,
+    log: LogOptions | None = None,
+) -> Service:
+    """Starts bridge, log and Flight server in threads of this process, and returns at once.
+
+    Args:
+        nats: the NATS server's address; None reads FRAISEQL_NATS_URL, and is localhost:4222 without it.
+        embedded: start a NATS server of our own, with its files in the store.
+        store: a local folder, or a URL that delta-rs takes; made when it is missing.
+        listen: ``HOST:PORT``; port 0 takes a free one.
+        stream: the JetStream stream's name; it is created when it is missing.
+        subject: the subjects of it that are wanted.
+        log: how events are kept.
+
+    Returns:
+        The service: use it with ``with``, or close it.
+
+    Raises:
+        EventsError: one sentence that says what is missing, and what to do.
+
+    Example:
+        >>> with serve(embedded=True, store=folder, listen="127.0.0.1:0") as service:
+        ...     EventClient(service.url).entities()
+        {}
+    """
+    options = ServiceOptions(
+        nats=nats,
+        embedded=embedded,
+        store=str(store),
+        listen=listen,
+        stream=stream,
+        subject=subject,
+        log=log or LogOptions(),
+    )
+    return Service(options)

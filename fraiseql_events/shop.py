@@ -1,0 +1,127 @@
+"""A shop that does not exist, and the changes in its database: the same for the same seed.
+
+Customers sign up and change their addresses, products change price and stock, orders go from created over paid and
+shipped to delivered, or are cancelled. The day has its rhythm: few orders at four in the morning, most in the evening.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_NAMES: Final = (
+    "Zoë Müller", "Þór Jónsson", "José Núñez", "Anaïs Lefèvre", "Łukasz Żak", "林美玲", "Ngọc Trần", "Ada Byron",
+    "Søren Ødegård", "Chloë O’Brien", "さくら 田中", "Ирина Соколова",
+)  # fmt: skip
+_GOODS: Final = ("Crème fraîche", "Café moulu", "Thé vert 緑茶", "Jalapeño", "Fraise 🍓", "Gruyère", "Brot", "Soap")
+_CARRIERS: Final = ("Poste", "Vélo Express", "Bahn")
+_CURRENCIES: Final = ("EUR", "CHF", "GBP")
+Event = dict[str, Any]
+
+
+class Shop:
+    """A stream of events, in the order of their times.
+
+    Args:
+        seed: another one makes another shop.
+        per_day: orders on an average day.
+        start: the time of the first event.
+    """
+
+    def __init__(self, seed: int = 1, *, per_day: int = 2_000, start: datetime = START) -> None:
+        self._random = random.Random(seed)  # noqa: S311
+        self._per_day = per_day
+        self._now = start
+        self._orgs = [f"org-{number:02d}" for number in range(1, 6)]
+        self._users = 0
+        self._orders = 0
+        self._due: list[tuple[datetime, int, Event]] = []
+        self._ticket = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            self._now += timedelta(seconds=self._random.expovariate(self._pace()))
+            while self._due and self._due[0][0] <= self._now:
+                yield heapq.heappop(self._due)[2]
+            yield self._happen()
+
+    def events(self, count: int) -> list[Event]:
+        """The first so many events."""
+        return [event for _, event in zip(range(count), self, strict=False)]
+
+    def _pace(self) -> float:
+        hour = self._now.hour + self._now.minute / 60
+        rhythm = 1 + 0.8 * math.sin((hour - 10) / 24 * 2 * math.pi)
+        return self._per_day / 86_400 * rhythm
+
+    def _happen(self) -> Event:
+        chance = self._random.random()
+        if self._users == 0 or chance < 0.10:
+            return self._sign_up()
+        if chance < 0.15:
+            return self._event("User", "Updated", self._user(), {"address": {"city": "Zürich", "zip": "8001"}})
+        if chance < 0.35:
+            return self._change_product()
+        return self._order()
+
+    def _sign_up(self) -> Event:
+        self._users += 1
+        name = self._random.choice(_NAMES)
+        data = {"name": name, "email": f"u{self._users}@example.org", "newsletter": self._random.random() < 0.3}
+        return self._event("User", "Created", f"user-{self._users}", data)
+
+    def _change_product(self) -> Event:
+        number = self._random.randrange(len(_GOODS))
+        data = {"name": _GOODS[number], "stock": self._random.randrange(500), "price": self._price()}
+        return self._event("Product", "Updated", f"sku-{number:03d}", data)
+
+    def _order(self) -> Event:
+        self._orders += 1
+        order = f"order-{self._orders}"
+        items = [
+            {"sku": f"sku-{self._random.randrange(len(_GOODS)):03d}", "quantity": self._random.randint(1, 4),
+             "price": self._price()}
+            for _ in range(self._random.randint(1, 4))
+        ]  # fmt: skip
+        total = round(sum(item["quantity"] * item["price"] for item in items), 2)
+        user, currency = self._user(), self._random.choice(_CURRENCIES)
+        base = {"status": "created", "total": total, "currency": currency, "items": items}
+        if self._random.random() < 0.08:
+            self._later(order, "Cancelled", 2, {"status": "cancelled", "reason": None}, user)
+        else:
+            self._later(order, "Paid", 0.2, {"status": "paid", "total": total, "currency": currency}, user)
+            carrier = self._random.choice(_CARRIERS)
+            self._later(order, "Shipped", 20, {"status": "shipped", "carrier": carrier}, user)
+            self._later(order, "Delivered", 60, {"status": "delivered", "carrier": carrier}, user)
+        return self._event("Order", "Created", order, base, user)
+
+    def _later(self, order: str, what: str, hours: float, data: dict[str, Any], user: str) -> None:
+        when = self._now + timedelta(hours=hours * self._random.uniform(0.5, 1.5))
+        self._ticket += 1
+        heapq.heappush(self._due, (when, self._ticket, self._event("Order", what, order, data, user, when)))
+
+    def _event(
+        self, entity: str, what: str, key: str, data: dict[str, Any], user: str | None = None, when: datetime | None = None
+    ) -> Event:
+        return {
+            "id": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+            "event_type": f"{entity}.{what}",
+            "entity_type": entity,
+            "entity_id": key,
+            "timestamp": (when or self._now).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "data": data,
+            "user_id": user,
+            "org_id": self._random.choice(self._orgs),
+        }
+
+    def _user(self) -> str:
+        return f"user-{self._random.randint(1, max(1, self._users))}"
+
+    def _price(self) -> float:
+        return round(self._random.lognormvariate(2.5, 0.8), 2)
