@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -29,6 +29,16 @@ DEFAULT_URL: Final = "grpc://localhost:50051"
 URL_VARIABLE: Final = "FRAISEQL_EVENTS_URL"
 CALL_SECONDS: Final = 30.0
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
+
+
+class StreamOptions(TypedDict, total=False):
+    """The options that `EventClient.stream` and `EventClient.read` share."""
+
+    limit: int | None
+    columns: Sequence[str] | None
+    event_types: Sequence[str] | None
+    after_offset: int | None
+    batch_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +76,31 @@ class EventClient:
         start: Time | None = None,
         end: Time | None = None,
         *,
-        limit: int | None = None,
-        columns: Sequence[str] | None = None,
-        event_types: Sequence[str] | None = None,
-        after_offset: int | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
         frames: Literal["polars"] = "polars",
+        **options: Unpack[StreamOptions],
     ) -> EventStream[pl.DataFrame]: ...
 
     @overload
-    def stream(self, entity: str, *args: Any, frames: Literal["pandas"], **more: Any) -> EventStream[pd.DataFrame]: ...
+    def stream(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        frames: Literal["pandas"],
+        **options: Unpack[StreamOptions],
+    ) -> EventStream[pd.DataFrame]: ...
 
     @overload
-    def stream(self, entity: str, *args: Any, frames: Literal["arrow"], **more: Any) -> EventStream[pa.RecordBatch]: ...
+    def stream(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        frames: Literal["arrow"],
+        **options: Unpack[StreamOptions],
+    ) -> EventStream[pa.RecordBatch]: ...
 
     def stream(
         self,
@@ -127,9 +149,50 @@ class EventClient:
         schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
         return EventStream(lambda: self._open(ticket), schema, frames)
 
-    def read(self, entity: str, start: Time | None = None, end: Time | None = None, **options: Any) -> Any:
+    @overload
+    def read(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        frames: Literal["polars"] = "polars",
+        **options: Unpack[StreamOptions],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def read(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        frames: Literal["pandas"],
+        **options: Unpack[StreamOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def read(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        frames: Literal["arrow"],
+        **options: Unpack[StreamOptions],
+    ) -> pa.Table: ...
+
+    def read(
+        self,
+        entity: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        frames: Frames = "polars",
+        **options: Unpack[StreamOptions],
+    ) -> Any:
         """All that `stream` with the same arguments gives, in one frame (``frames="arrow"``: one table)."""
-        frames = options.get("frames", "polars")
+        check_frames(frames)
         stream = self.stream(entity, start, end, **options)
         if frames == "polars":
             return stream.to_polars()

@@ -30,19 +30,19 @@ client.read("Order", "2026-01-05", "2026-01-11", event_types=["Order.Created"])
 
 def run(out: TextIO = sys.stdout, *, events: int = EVENTS, seed: int = 1) -> None:
     """Runs the demo in a temporary folder, and prints what a user would see."""
-    with tempfile.TemporaryDirectory(prefix="fraiseql-events-") as folder:
-        with serve(embedded=True, store=Path(folder), listen="127.0.0.1:0") as service:
-            print(f"An embedded NATS server at {service.nats_url}, a Flight server at {service.url}.", file=out)
-            _fill(service, events, seed, out)
-            with EventClient(service.url) as client:
-                _show(client, out)
+    with (
+        tempfile.TemporaryDirectory(prefix="fraiseql-events-") as folder,
+        serve(embedded=True, store=Path(folder), listen="127.0.0.1:0") as service,
+        EventClient(service.url) as client,
+    ):
+        print(f"An embedded NATS server at {service.nats_url}, a Flight server at {service.url}.", file=out)
+        _fill(service, events, seed, out)
+        _show(client, out)
 
 
 def _fill(service: Service, events: int, seed: int, out: TextIO) -> None:
     shop = islice(Shop(seed), events)
-    messages = (
-        (subject_of(event["entity_type"], event["event_type"]), msgspec.json.encode(event)) for event in shop
-    )
+    messages = ((subject_of(event["entity_type"], event["event_type"]), msgspec.json.encode(event)) for event in shop)
     started = time.monotonic()
     with bar("publishing a shop's events", total=events, unit="events") as progress:
         publish(messages, StreamOptions(nats=service.nats_url), progress=progress.update)

@@ -1,4 +1,4 @@
-"""The errors of this package, one tree:
+"""The errors of this package, one tree.
 
 EventsError
 ├── InvalidArgument      a wrong argument, option or ticket; also a ValueError

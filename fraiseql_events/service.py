@@ -52,7 +52,9 @@ class ServiceOptions:
         if self.embedded and self.nats:
             raise InvalidArgument("name a NATS server or embed one, not both")
         if self.embedded and local_path(self.store) is None:
-            raise InvalidArgument(f"an embedded NATS server keeps its files in the store, and {self.store} is no folder")
+            raise InvalidArgument(
+                f"an embedded NATS server keeps its files in the store, and {self.store} is no folder"
+            )
 
 
 class Service:
@@ -140,7 +142,7 @@ class Service:
 
     def _find_nats(self, stack: ExitStack) -> str:
         if not self.options.embedded:
-            return self.options.nats or os.environ.get("FRAISEQL_NATS_URL") or DEFAULT_NATS
+            return nats_url(self.options.nats)
         folder = local_path(self.options.store)
         assert folder is not None
         self._embedded = stack.enter_context(EmbeddedNats(folder / NATS_FOLDER))
@@ -154,6 +156,11 @@ class Service:
             consumer=f"fraiseql-events-{self.log.id[:8]}",
             description=f"fraiseql_events on {socket.gethostname()} (pid {os.getpid()}), store {self.options.store}",
         )
+
+
+def nats_url(url: str | None) -> str:
+    """The NATS server's address: the one given, else FRAISEQL_NATS_URL, else localhost:4222."""
+    return url or os.environ.get("FRAISEQL_NATS_URL") or DEFAULT_NATS
 
 
 def serve(

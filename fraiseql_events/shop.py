@@ -17,7 +17,7 @@ from typing import Any, Final
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _NAMES: Final = (
     "Zoë Müller", "Þór Jónsson", "José Núñez", "Anaïs Lefèvre", "Łukasz Żak", "林美玲", "Ngọc Trần", "Ada Byron",
-    "Søren Ødegård", "Chloë O’Brien", "さくら 田中", "Ирина Соколова",
+    "Søren Ødegård", "Chloë O'Brien", "さくら 田中", "Ирина Соколова",
 )  # fmt: skip
 _GOODS: Final = ("Crème fraîche", "Café moulu", "Thé vert 緑茶", "Jalapeño", "Fraise 🍓", "Gruyère", "Brot", "Soap")
 _CARRIERS: Final = ("Poste", "Vélo Express", "Bahn")
@@ -84,7 +84,7 @@ class Shop:
     def _order(self) -> Event:
         self._orders += 1
         order = f"order-{self._orders}"
-        items = [
+        items: list[dict[str, Any]] = [
             {"sku": f"sku-{self._random.randrange(len(_GOODS)):03d}", "quantity": self._random.randint(1, 4),
              "price": self._price()}
             for _ in range(self._random.randint(1, 4))
@@ -107,7 +107,13 @@ class Shop:
         heapq.heappush(self._due, (when, self._ticket, self._event("Order", what, order, data, user, when)))
 
     def _event(
-        self, entity: str, what: str, key: str, data: dict[str, Any], user: str | None = None, when: datetime | None = None
+        self,
+        entity: str,
+        what: str,
+        key: str,
+        data: dict[str, Any],
+        user: str | None = None,
+        when: datetime | None = None,
     ) -> Event:
         return {
             "id": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),

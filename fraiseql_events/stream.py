@@ -6,7 +6,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
@@ -32,7 +32,7 @@ def check_frames(frames: str) -> None:
 
 
 class EventStream(Generic[F]):
-    """The events that were asked for, in offset order. Read it once, in one way:
+    """The events that were asked for, in offset order, to be read once, in one way.
 
     - ``for frame in stream`` or ``async for frame in stream``: a frame a batch, memory constant;
     - ``stream.to_polars()``, ``to_pandas()``, ``to_arrow()``: all in one frame;
@@ -48,7 +48,7 @@ class EventStream(Generic[F]):
         self._started = False
         self._finished = False
         self.schema: Final = schema
-        #: The offset that the answer is read up to; ask with ``after_offset`` to go on behind it. None before the first.
+        #: The offset that the answer is read up to; ``after_offset=`` goes on behind it. None before the first.
         self.offset: int | None = None
 
     def __iter__(self) -> Iterator[F]:
@@ -92,9 +92,7 @@ class EventStream(Generic[F]):
         """All of it as a Polars frame."""
         import polars as pl
 
-        frame = pl.from_arrow(self.to_arrow())
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return cast("pl.DataFrame", pl.from_arrow(self.to_arrow()))
 
     def to_pandas(self, **options: Any) -> pd.DataFrame:
         """All of it as a pandas frame; `options` are those of `pyarrow.Table.to_pandas`."""
@@ -119,7 +117,7 @@ class EventStream(Generic[F]):
 
     def __del__(self) -> None:
         if getattr(self, "_started", False) and not self._finished:
-            warnings.warn("an EventStream was left open: close it, or use it with `with`", ResourceWarning, stacklevel=2)
+            warnings.warn("an EventStream was left open: use it with `with`", ResourceWarning, stacklevel=2)
             self.close()
 
     def __repr__(self) -> str:
@@ -176,7 +174,7 @@ def converter(frames: Frames) -> Callable[[pa.RecordBatch], Any]:
     if frames == "polars":
         import polars as pl
 
-        return pl.from_arrow
+        return cast("Callable[[pa.RecordBatch], Any]", pl.from_arrow)
     if frames == "pandas":
-        return pa.RecordBatch.to_pandas
+        return cast("Callable[[pa.RecordBatch], Any]", pa.RecordBatch.to_pandas)
     return lambda batch: batch

@@ -224,9 +224,7 @@ def _micros(which: str, value: Time) -> tuple[int, bool]:
     if isinstance(value, date):
         return micros_of_date(value), True
     if not isinstance(value, str):
-        raise InvalidArgument(
-            f"{which} is a {type(value).__name__}: it must be a date, a datetime or text {_EXAMPLES}"
-        )
+        raise InvalidArgument(f"{which} is a {type(value).__name__}: it must be a date, a datetime or text {_EXAMPLES}")
     try:
         day = parse_date(value)
         return (parse_time(value), False) if day is None else (day, True)
@@ -301,8 +299,8 @@ def _check_columns(columns: tuple[str, ...] | None) -> None:
     _check_names("columns", columns)
     for column in columns or ():
         if column not in LOG_SCHEMA.names:
-            known = ", ".join(SCHEMA.names)
-            raise InvalidArgument(f"there is no column {_shown(column)}{near(column, LOG_SCHEMA.names)}; there are {known}")
+            known, guess = ", ".join(SCHEMA.names), near(column, LOG_SCHEMA.names)
+            raise InvalidArgument(f"there is no column {_shown(column)}{guess}; there are {known}")
     if columns and len(set(columns)) < len(columns):
         raise InvalidArgument("columns names one column twice")
 

@@ -48,14 +48,19 @@ def read_arrow(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
     bad: list[BadRow] = []
     seen = 0
     for source in sources:
-        batch, wrong = _to_events(source)
+        batch, wrong = check_batch(source)
         bad += [BadRow(seen + row + 1, reason, _one_row(source, row)) for row, reason in sorted(wrong.items())]
         events.append(batch)
         seen += source.num_rows
     return events, bad
 
 
-def _to_events(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
+def check_batch(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """A batch's events (`SCHEMA`), and the reason for each row that is none.
+
+    Raises:
+        Unreadable: a column is missing, or of a type that is not its own.
+    """
     wrong: dict[int, str] = {}
     columns = {name: _column(source, name, wrong) for name in SCHEMA.names}
     for field in SCHEMA:
@@ -84,7 +89,9 @@ def _column(source: pa.RecordBatch, name: str, wrong: dict[int, str]) -> pa.Arra
     try:
         return _times(column, wrong) if name == "timestamp" else _texts(column)
     except _READ_ERRORS as error:
-        raise Unreadable(f"the column {name} is {column.type}; {field.type} is expected: {_first_line(error)}") from None
+        raise Unreadable(
+            f"the column {name} is {column.type}; {field.type} is expected: {_first_line(error)}"
+        ) from None
 
 
 def _texts(column: pa.Array) -> pa.StringArray:
@@ -136,7 +143,8 @@ def _one_row(source: pa.RecordBatch, row: int) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, source.schema) as writer:
         writer.write_batch(source.slice(row, 1))
-    return sink.getvalue().to_pybytes()
+    row_bytes: bytes = sink.getvalue().to_pybytes()
+    return row_bytes
 
 
 def _first_line(error: BaseException) -> str:

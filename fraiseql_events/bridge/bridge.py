@@ -135,9 +135,7 @@ class Bridge:
             queued = self._queued_messages
         if reader is None:
             return BridgeStatus(self._sequence, 0, 0, 0, self._failure)
-        return BridgeStatus(
-            self._sequence, reader.last_sequence, reader.pending + queued, reader.missed, self._failure
-        )
+        return BridgeStatus(self._sequence, reader.last_sequence, reader.pending + queued, reader.missed, self._failure)
 
     def wait_until_read(self, poll: Callable[[BridgeStatus], None] = lambda status: None) -> None:
         """Waits until the sink has all that the stream held when the bridge started.
@@ -172,9 +170,7 @@ class Bridge:
     async def _connect_and_read(self) -> None:
         client = await connect(self._options.nats, name=f"{self._options.consumer} bridge")
         try:
-            reader = StreamReader(
-                client, self._options, self._start, deliver=self._take, has_room=self._has_room
-            )
+            reader = StreamReader(client, self._options, self._start, deliver=self._take, has_room=self._has_room)
             await reader.open()
             self._loop, self._reader = asyncio.get_running_loop(), reader
             self._opened.set()

@@ -182,7 +182,7 @@ def _invalid_byte(payload: bytes) -> int | None:
 
 
 def _explain(message: str) -> str:
-    """msgspec's sentence without its prefix, and with a better one where it misleads."""
+    """Msgspec's sentence without its prefix, and with a better one where it misleads."""
     if "truncated" in message:
         return "it ends too early, or a \\u escape is half of a surrogate pair"
     return re.sub(r"^JSON is malformed: ", "", message)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import nats.errors
 from nats.aio.client import Client
@@ -222,7 +222,7 @@ async def connect(url: str, *, name: str) -> BulkClient:
             name=name,
             error_cb=note,
             max_reconnect_attempts=1,
-            reconnect_time_wait=0.25,
+            reconnect_time_wait=cast("int", 0.25),  # it takes any number of seconds
             ping_interval=5,
             max_outstanding_pings=2,
             connect_timeout=5,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import nats.errors
 
 from fraiseql_events.bridge.consumer import StreamOptions, find_stream
 from fraiseql_events.bridge.natspy import Frames, connect, publish_frame, without_password
-from fraiseql_events.errors import NatsUnavailable
+from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
 Message = tuple[str, bytes]
 
@@ -49,6 +48,7 @@ def publish(
 
     Raises:
         NatsUnavailable: no server, or one that does not take them; the sentence says how many it has taken.
+        InvalidArgument: what the messages' own source raised, after those before it were published.
     """
     return asyncio.run(_publish(messages, options, progress))
 
@@ -60,11 +60,15 @@ async def _publish(messages: Iterable[Message], options: StreamOptions, progress
         acks = _Acks(progress)
         inbox = client.new_inbox()
         subscription = await client.subscribe_bulk(inbox, acks)
-        source = iter(messages)
-        while chunk := _next_chunk(source, client.max_payload):
-            await acks.wait_for_room(WINDOW_MESSAGES - len(chunk), options)
-            await client.publish_bulk(b"".join([publish_frame(subject, inbox, payload) for subject, payload in chunk]))
-            acks.sent += len(chunk)
+        try:
+            for chunk in _chunks(messages, client.max_payload):
+                await acks.wait_for_room(WINDOW_MESSAGES - len(chunk), options)
+                frames = [publish_frame(subject, inbox, payload) for subject, payload in chunk]
+                await client.publish_bulk(b"".join(frames))
+                acks.sent += len(chunk)
+        except InvalidArgument as error:
+            await acks.wait_for_room(0, options)
+            raise InvalidArgument(f"{error}; the {acks.sent} events before it were published") from error
         await acks.wait_for_room(0, options)
         await client.unsubscribe_bulk(subscription)
         return acks.sent
@@ -114,20 +118,28 @@ class _Acks:
             )
 
 
-def _next_chunk(source: Iterable[Message], max_payload: int) -> Sequence[Message]:
+def _chunks(messages: Iterable[Message], max_payload: int) -> Iterator[Sequence[Message]]:
+    """Messages in pieces; those before a wrong one come before the error does."""
     chunk: list[Message] = []
     size = 0
-    for message in islice(source, CHUNK_MESSAGES):
-        if len(message[1]) > max_payload:
-            raise NatsUnavailable(
-                f"a message of {len(message[1])} bytes is larger than the server takes ({max_payload}): raise its "
-                "max_payload"
-            )
-        chunk.append(message)
-        size += len(message[1])
-        if size >= CHUNK_BYTES:
-            break
-    return chunk
+    try:
+        for message in messages:
+            if len(message[1]) > max_payload:
+                raise InvalidArgument(
+                    f"an event has {len(message[1])} bytes, and the NATS server takes {max_payload} at the most: raise "
+                    "its max_payload"
+                )
+            chunk.append(message)
+            size += len(message[1])
+            if len(chunk) == CHUNK_MESSAGES or size >= CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    except InvalidArgument:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
 
 
 def _reason(payload: bytes) -> str:

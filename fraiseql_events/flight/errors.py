@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -45,7 +45,7 @@ class Unimplemented(_NoTraceback, pa.ArrowNotImplementedError):  # type: ignore[
     """UNIMPLEMENTED on the wire."""
 
 
-def to_wire(error: Exception) -> Exception:
+def to_wire(error: Exception) -> Any:
     """The error to raise in a Flight handler for one that came up in it."""
     sentence = str(error)[:MAX_SENTENCE]
     if isinstance(error, fl.FlightError | _NoTraceback):

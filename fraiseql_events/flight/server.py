@@ -67,9 +67,7 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         wanted = Ticket.decode(ticket.ticket)
         condition = Filter.of(wanted)
         view = self._log.view()
-        batches = wire_batches(
-            view.scan(condition), condition, batch_size=wanted.batch_size, next_offset=view.end
-        )
+        batches = wire_batches(view.scan(condition), condition, batch_size=wanted.batch_size, next_offset=view.end)
         return fl.GeneratorStream(wire_schema(condition.columns), guard(self._until_stopped(batches, context)))
 
     @handler
@@ -102,7 +100,9 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
             return iter([_result(self._status())])
         if action.type == "dead-letters":
             return guard(_letters(self._log))
-        raise Unimplemented(f"there is no action {action.type[:60]!r}, only " + " and ".join(name for name, _ in ACTIONS))
+        raise Unimplemented(
+            f"there is no action {action.type[:60]!r}, only " + " and ".join(name for name, _ in ACTIONS)
+        )
 
     def _until_stopped(
         self, items: Iterator[tuple[pa.RecordBatch, pa.Buffer]], context: fl.ServerCallContext
@@ -132,11 +132,11 @@ def _bracketed(host: str) -> str:
 
 
 def _check_free(host: str, port: int) -> None:
-    """gRPC shares a taken port in silence, or fails without saying why."""
+    """GRPC shares a taken port in silence, or fails without saying why."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:
-            if hasattr(socket, "SO_REUSEADDR") and socket.AF_INET == family:
+            if hasattr(socket, "SO_REUSEADDR") and family == socket.AF_INET:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:

@@ -148,9 +148,7 @@ class History:
         created = number("created")
         stream = None
         if created is not None:
-            stream = StreamPosition(
-                number("sequence") or 0, created, number("published") or 0, number("digest") or 0
-            )
+            stream = StreamPosition(number("sequence") or 0, created, number("published") or 0, number("digest") or 0)
         return Reached(number("offset") or 0, stream, number("dead_letters") or 0)
 
     def _check(self) -> None:

@@ -279,7 +279,8 @@ class Log:
         """Tries again while the store is at fault; meanwhile `append` holds the bridge back."""
         for wait in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             try:
-                return commit()
+                commit()
+                return
             except StoreInUse:
                 raise
             except StoreError as error:

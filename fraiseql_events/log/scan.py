@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from fraiseql_events.log.files import MAX_OPEN_FILES, count_rows, read_files
+from fraiseql_events.log.files import count_rows, read_files
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.snapshot import DataFile, Snapshot
 from fraiseql_events.log.storage import Storage
@@ -51,7 +52,7 @@ class View:
         cut = [file for file in files if file.span.last_offset >= self.seam or not condition.holds_all(file.span)]
         if len(cut) > MAX_COUNTED_FILES or (condition.event_types is not None and len(files) > MAX_COUNTED_FILES):
             return None
-        rows = sum(count_rows(self.storage, file, condition, before=self.seam) for file in files)
+        rows: int = sum(count_rows(self.storage, file, condition, before=self.seam) for file in files)
         rows += sum(batch.num_rows for batch in self._scan_chunks(condition))
         return rows if condition.limit is None else min(rows, condition.limit)
 
@@ -59,8 +60,7 @@ class View:
         selected = self._select(condition)
         rows = max(MIN_BATCH_ROWS, min(MAX_BATCH_ROWS, MERGE_ROWS // max(1, len(selected))))
         streams = [
-            read_files(self.storage, files, condition, before=self.seam, batch_rows=rows)
-            for files in selected.values()
+            read_files(self.storage, files, condition, before=self.seam, batch_rows=rows) for files in selected.values()
         ]
         yield from streams[0] if len(streams) == 1 else merge(streams)
         yield from self._scan_chunks(condition)
@@ -76,7 +76,7 @@ class View:
             if (rest := condition.condition(chunk.span)) is not None:
                 batch = batch.filter(rest)
             if condition.entity is not None:
-                batch = batch.filter(pa.compute.equal(batch.column("entity_type"), condition.entity))
+                batch = batch.filter(pc.equal(batch.column("entity_type"), condition.entity))
             if batch.num_rows:
                 yield batch.select(condition.output_schema.names)
 
@@ -102,8 +102,8 @@ def merge(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatc
         yield _sorted(parts)
 
 
-def _offsets(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return batch.column("offset").to_numpy(zero_copy_only=True)
+def _offsets(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.asarray(batch.column("offset").to_numpy(zero_copy_only=True))
 
 
 def _sorted(parts: list[pa.RecordBatch]) -> pa.RecordBatch:

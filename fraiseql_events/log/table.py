@@ -123,9 +123,17 @@ class Table:
         rows = 0
         minimum: dict[str, Any] = {}
         maximum: dict[str, Any] = {}
-        with self.storage.open_output(path) as sink, pq.ParquetWriter(
-            sink, self._file_schema, compression="zstd", compression_level=1, use_dictionary=_DICTIONARY, version="2.6"
-        ) as writer:
+        with (
+            self.storage.open_output(path) as sink,
+            pq.ParquetWriter(
+                sink,
+                self._file_schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=_DICTIONARY,
+                version="2.6",
+            ) as writer,
+        ):
             for batch in batches:
                 rows += batch.num_rows
                 for name in bounds:
@@ -251,7 +259,7 @@ def rows_within(batch: pa.RecordBatch, size: int, rows: int) -> int:
     """How many rows of a batch have about so many bytes; at least 1, at most `rows`."""
     if batch.num_rows == 0:
         return rows
-    each = max(1, batch.nbytes // batch.num_rows)
+    each = max(1, int(batch.nbytes) // int(batch.num_rows))
     return max(1, min(rows, size // each))
 
 
@@ -274,5 +282,3 @@ def _statistics(file: NewFile) -> str:
 
 def _shown(bounds: Mapping[str, Any]) -> dict[str, Any]:
     return {name: format_time(value) if name in _TIMES else value for name, value in bounds.items()}
-
-

@@ -66,7 +66,8 @@ class Tail:
         if not self._uncommitted:
             return 0
         first = self._uncommitted[0]
-        return self.end - (first.end - first.events.num_rows)
+        rows: int = self.end - (first.end - first.events.num_rows)
+        return rows
 
     @property
     def oldest_uncommitted(self) -> float | None:

@@ -1,0 +1,211 @@
+"""What each command of ``fraiseql-events`` does, given its parsed options; the exit code."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyarrow as pa
+
+from fraiseql_events.bridge.bridge import BridgeStatus
+from fraiseql_events.client import EventClient
+from fraiseql_events.event import DEAD_LETTER_SCHEMA, DeadLetter, dead_letter_batch
+from fraiseql_events.progress import bar
+from fraiseql_events.timestamps import parse_time
+
+
+def demo(options: Namespace) -> int:
+    """Runs the demo."""
+    from fraiseql_events.demo import run
+
+    run(events=options.events, seed=options.seed)
+    return 0
+
+
+def serve(options: Namespace) -> int:
+    """Runs a service until a signal, or until it fails."""
+    from fraiseql_events.service import Service
+
+    stop = _stop_on_signals()
+    with Service(_service_options(options, listen=options.listen)) as service:
+        print(f"ready {service.url}", flush=True)
+        while not stop.wait(0.2):
+            if service.failed.is_set():
+                assert service.failure is not None
+                raise service.failure
+    return 0
+
+
+def ingest(options: Namespace) -> int:
+    """Takes what the stream holds now into the history."""
+    from fraiseql_events.service import Service
+
+    started = time.monotonic()
+    with Service(_service_options(options, listen=None)) as service:
+        before = service.log.status
+        with bar("ingesting", total=service.bridge.status.lag, unit="messages") as progress:
+
+            def show(status: BridgeStatus) -> None:
+                progress.update(max(0, (progress.total or 0) - status.lag - progress.n))
+
+            service.bridge.wait_until_read(show)
+        service.bridge.stop()
+        service.log.flush()
+        after = service.log.status
+    _print_json(
+        {
+            "events": after.offset - before.offset,
+            "dead_letters": after.dead_letters - before.dead_letters,
+            "last_seq": after.stream.sequence if after.stream else 0,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    )
+    return 0
+
+
+def stream(options: Namespace) -> int:
+    """Shows or saves events."""
+    from fraiseql_events.output import format_for, write
+
+    kind = format_for(options.format, options.output)
+    with EventClient(options.url) as client:
+        events = client.stream(
+            options.entity,
+            options.start,
+            options.end,
+            limit=options.limit,
+            columns=options.columns,
+            event_types=options.event_types,
+            after_offset=options.after_offset,
+            frames="arrow",
+        )
+        with events, bar("reading", unit="events") as progress:
+            write(_shown(events.batches(), progress), events.schema, kind, options.output)
+    return 0
+
+
+def publish(options: Namespace) -> int:
+    """Puts events into the stream."""
+    from fraiseql_events.bridge.consumer import StreamOptions
+    from fraiseql_events.bridge.publisher import publish as send
+    from fraiseql_events.publishing import read_messages, read_messages_once
+    from fraiseql_events.service import nats_url
+
+    target = StreamOptions(nats=nats_url(options.nats), stream=options.stream)
+    published = 0
+    with bar("publishing", unit="events") as progress:
+
+        def count(more: int) -> None:
+            nonlocal published
+            published += more
+            progress.update(more)
+
+        if options.file == "-":
+            messages = read_messages_once(sys.stdin.buffer, "standard input")
+        else:
+            messages = read_messages(Path(options.file))
+        send(messages, target, progress=count)
+    _print_json({"events": published})
+    return 0
+
+
+def status(options: Namespace) -> int:
+    """Says how a server is doing."""
+    with EventClient(options.url) as client:
+        found = client.status()
+        if options.json:
+            _print_json(found)
+        else:
+            print(_status_text(client.url, found))
+    return 0
+
+
+def dead_letters(options: Namespace) -> int:
+    """Shows or saves what could not be read."""
+    from fraiseql_events.output import format_for, write
+
+    kind = format_for(options.format, options.output)
+    with EventClient(options.url) as client:
+        write(_letter_batches(client.dead_letters()), DEAD_LETTER_SCHEMA, kind, options.output)
+    return 0
+
+
+def _service_options(options: Namespace, *, listen: str | None) -> Any:
+    from fraiseql_events.log import LogOptions
+    from fraiseql_events.service import ServiceOptions
+
+    return ServiceOptions(
+        nats=options.nats,
+        embedded=getattr(options, "embedded", False),
+        store=options.store,
+        listen=listen,
+        stream=options.stream,
+        subject=options.subject,
+        log=LogOptions(commit_events=options.commit_events, commit_seconds=options.commit_seconds),
+    )
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGINT and SIGTERM set; set before anything starts, so that none is missed."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return stop
+
+
+def _shown(batches: Iterable[pa.RecordBatch], progress: Any) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        progress.update(batch.num_rows)
+
+
+def _letter_batches(letters: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    while some := list(islice(letters, 1000)):
+        yield dead_letter_batch([_letter(values) for values in some])
+
+
+def _letter(values: dict[str, Any]) -> DeadLetter:
+    text, encoded = values["payload"], values["payload_base64"]
+    return DeadLetter(
+        sequence=values["sequence"],
+        line=values["line"],
+        subject=values["subject"],
+        published=parse_time(values["published"]),
+        reason=values["reason"],
+        payload=base64.b64decode(encoded) if text is None else text.encode(),
+    )
+
+
+def _status_text(url: str, status: dict[str, Any]) -> str:
+    uptime = timedelta(seconds=int(status["uptime_seconds"]))
+    lines = [
+        f"{url}, up {uptime}, reading {status['stream']} at {status['nats']} into {status['store']}",
+        f"{status['offset']:,} events ({status['committed']:,} committed), {status['events_per_second']:,.0f} a second",
+        f"{status['lag']:,} messages behind the stream, {status['dead_letters']:,} dead letters",
+    ]
+    for name, found in status["entities"].items():
+        lines.append(f"  {name}: {found['events']:,} events from {found['first']} to {found['last']}")
+    if status["missed"]:
+        lines.append(f"{status['missed']:,} messages were removed from the stream before they were read")
+    if status["last_error"]:
+        lines.append(f"error: {status['last_error']}")
+    return "\n".join(lines)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)

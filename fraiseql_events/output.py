@@ -1,0 +1,222 @@
+"""Record batches as text or files: a table to look at, newline-delimited JSON, CSV, Parquet, Arrow IPC."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.timestamps import format_time
+
+FORMATS: Final = ("table", "ndjson", "csv", "parquet", "arrow")
+_BINARY: Final = ("parquet", "arrow")
+_ENDINGS: Final = {
+    ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv", ".parquet": "parquet",
+    ".arrow": "arrow", ".arrows": "arrow", ".ipc": "arrow", ".feather": "arrow", ".txt": "table",
+}  # fmt: skip
+_SHOWN_ROWS: Final = 10
+_CELL: Final = 36
+
+
+class Writer(Protocol):
+    """Takes batches one after the other; `close` writes what comes last."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Writes a batch."""
+
+    def close(self) -> None:
+        """Writes what comes last."""
+
+
+def format_for(kind: str | None, path: Path | None) -> str:
+    """The format to write: the one that was named, else by the file's ending, else a table."""
+    if kind is not None:
+        return kind
+    if path is None:
+        return "table"
+    try:
+        return _ENDINGS[path.suffix.lower()]
+    except KeyError:
+        raise InvalidArgument(
+            f"the ending {path.suffix!r} of {path.name} tells no format: add --format with one of {', '.join(FORMATS)}"
+        ) from None
+
+
+def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, kind: str, path: Path | None) -> int:
+    """Writes batches to a file, or to standard output; a file is there only once it is whole.
+
+    Returns:
+        How many rows were written.
+    """
+    rows = 0
+    with _sink(kind, path) as sink:
+        writer = _WRITERS[kind](sink, schema, path)
+        for batch in batches:
+            writer.write(batch)
+            rows += batch.num_rows
+        writer.close()
+    return rows
+
+
+@contextmanager
+def _sink(kind: str, path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        if kind in _BINARY and sys.stdout.isatty():
+            raise InvalidArgument(f"{kind} is not for a terminal: name a file with -o, or a pipe")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = path.with_name(f".{path.name}.part{os.getpid()}")
+    try:
+        with part.open("wb") as sink:
+            yield sink
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Ndjson:
+    """One JSON object a line; JSON text in `data` becomes the value that it is."""
+
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, path: Path | None) -> None:
+        self._sink = sink
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        names = batch.schema.names
+        columns = [_json_column(name, batch.column(name)) for name in names]
+        encode = msgspec.json.Encoder().encode
+        lines = [encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+        self._sink.write(b"".join([line + b"\n" for line in lines]))
+
+    def close(self) -> None:
+        pass
+
+
+class _Csv:
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, path: Path | None) -> None:
+        fields = [pa.field(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in schema]
+        self._schema = pa.schema(fields)
+        self._writer = pa.csv.CSVWriter(sink, self._schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        columns = [
+            pa.array(_texts_of_times(column)) if pa.types.is_timestamp(column.type) else column
+            for column in batch.columns
+        ]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Parquet:
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, path: Path | None) -> None:
+        self._writer = pq.ParquetWriter(sink, schema, compression="zstd")
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Arrow:
+    """Arrow IPC: the file format for a file, the stream format for a pipe."""
+
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, path: Path | None) -> None:
+        make = pa.ipc.new_stream if path is None else pa.ipc.new_file
+        self._writer = make(sink, schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Table:
+    """The first and the last rows, however many there are between."""
+
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, path: Path | None) -> None:
+        self._sink = sink
+        self._names = schema.names
+        self._first: list[tuple[str, ...]] = []
+        self._last: deque[tuple[str, ...]] = deque(maxlen=_SHOWN_ROWS)
+        self._rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._rows += batch.num_rows
+        room = 2 * _SHOWN_ROWS - len(self._first)
+        if room:
+            self._first += _cells(batch.slice(0, room))
+        rest = batch.slice(min(room, batch.num_rows))
+        self._last += _cells(rest.slice(max(0, rest.num_rows - _SHOWN_ROWS)))
+
+    def close(self) -> None:
+        left_out = self._rows - len(self._first) - len(self._last)
+        first, last = self._first, list(self._last)
+        if left_out:
+            left_out += len(first) - _SHOWN_ROWS
+            first = first[:_SHOWN_ROWS]
+        rows = first + last
+        widths = [max(map(len, column)) for column in zip(self._names, *rows, strict=True)]
+        lines = [_line(self._names, widths), "  ".join("─" * width for width in widths)]
+        lines += [_line(row, widths) for row in first]
+        if left_out:
+            lines.append(f"… {left_out:,} more …")
+        lines += [_line(row, widths) for row in last]
+        lines.append(f"{self._rows:,} {'row' if self._rows == 1 else 'rows'}")
+        self._sink.write(("\n".join(lines) + "\n").encode())
+
+
+_WRITERS: Final[dict[str, Callable[[BinaryIO, pa.Schema, Path | None], Writer]]] = {
+    "table": _Table, "ndjson": _Ndjson, "csv": _Csv, "parquet": _Parquet, "arrow": _Arrow,
+}  # fmt: skip
+
+
+def _json_column(name: str, column: pa.Array) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        return _texts_of_times(column)
+    if name == "data":
+        return [_one_line(text) for text in column.to_pylist()]
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _one_line(text: str) -> msgspec.Raw:
+    value = text.encode()
+    return msgspec.Raw(msgspec.json.format(value, indent=-1) if b"\n" in value or b"\r" in value else value)
+
+
+def _texts_of_times(column: pa.Array) -> list[str | None]:
+    return [None if micros is None else format_time(micros) for micros in column.view(pa.int64()).to_pylist()]
+
+
+def _cells(batch: pa.RecordBatch) -> list[tuple[str, ...]]:
+    columns = [
+        _texts_of_times(column) if pa.types.is_timestamp(column.type) else column.to_pylist()
+        for column in batch.columns
+    ]
+    return [tuple(_cell(value) for value in row) for row in zip(*columns, strict=True)]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    text = "" if value is None else " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+
+
+def _line(cells: Iterable[str], widths: list[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -1,0 +1,118 @@
+"""Files of events on their way into the stream: newline-delimited JSON, Parquet, Arrow IPC.
+
+Every event is checked by the bridge's own decoder before it is sent, so that a file does not become dead letters. A
+file is checked as a whole first: when something in it is wrong, nothing of it is published.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+import msgspec
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from fraiseql_events.bridge.arrow_payload import check_batch
+from fraiseql_events.bridge.decode import decode
+from fraiseql_events.bridge.messages import Messages
+from fraiseql_events.bridge.publisher import Message, subject_of
+from fraiseql_events.bridge.unreadable import Unreadable
+from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.event import SCHEMA
+from fraiseql_events.timestamps import format_time
+
+CHUNK: Final = 2_000
+_PARQUET: Final = b"PAR1"
+_ARROW_FILE: Final = b"ARROW1"
+_ARROW_STREAM: Final = b"\xff\xff\xff\xff"
+
+
+def read_messages(path: Path) -> Iterator[Message]:
+    """The events of a file as messages, the file having been checked from end to end.
+
+    Raises:
+        InvalidArgument: the first thing that is wrong, and where.
+    """
+    for _ in _messages_of(path):
+        pass
+    return _messages_of(path)
+
+
+def read_messages_once(source: BinaryIO, name: str) -> Iterator[Message]:
+    """The events of a pipe as messages; those before a wrong one have been yielded when it is found.
+
+    Raises:
+        InvalidArgument: what is wrong, and where.
+    """
+    head: bytes = cast("io.BufferedReader", source).peek(8)[:8]
+    if head.startswith((_PARQUET, _ARROW_FILE)):
+        yield from _columnar(io.BytesIO(source.read()), head, name)
+    elif head.startswith(_ARROW_STREAM):
+        yield from _columnar(source, head, name)
+    else:
+        yield from _json_lines(source, name)
+
+
+def _messages_of(path: Path) -> Iterator[Message]:
+    try:
+        with path.open("rb") as source:
+            yield from read_messages_once(source, str(path))
+    except OSError as error:
+        raise InvalidArgument(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _json_lines(source: BinaryIO, name: str) -> Iterator[Message]:
+    numbered = ((number, line.strip()) for number, line in enumerate(source, 1))
+    lines = ((number, line) for number, line in numbered if line)
+    while chunk := list(islice(lines, CHUNK)):
+        numbers, payloads = [number for number, _ in chunk], [line for _, line in chunk]
+        decoded = decode(Messages(numbers, [b""] * len(chunk), [0] * len(chunk), payloads))
+        good = len(chunk) if not decoded.dead else numbers.index(decoded.dead[0].sequence)
+        entities = decoded.events.column("entity_type").to_pylist()
+        types = decoded.events.column("event_type").to_pylist()
+        for index in range(good):
+            yield subject_of(entities[index], types[index]), payloads[index]
+        if decoded.dead:
+            raise InvalidArgument(f"{name}, line {decoded.dead[0].sequence}: {decoded.dead[0].reason}")
+
+
+def _columnar(source: BinaryIO, head: bytes, name: str) -> Iterator[Message]:
+    seen = 0
+    try:
+        for batch in _batches(source, head):
+            events, bad = check_batch(batch)
+            good = min(bad) if bad else batch.num_rows
+            yield from _rows(events.slice(0, good))
+            if bad:
+                raise InvalidArgument(f"{name}, row {seen + good + 1}: {bad[good]}")
+            seen += batch.num_rows
+    except (Unreadable, pa.ArrowException) as error:
+        raise InvalidArgument(f"{name}: {str(error).splitlines()[0]}") from error
+
+
+def _batches(source: BinaryIO, head: bytes) -> Iterator[pa.RecordBatch]:
+    if head.startswith(_PARQUET):
+        yield from pq.ParquetFile(source).iter_batches(CHUNK)
+    elif head.startswith(_ARROW_FILE):
+        reader = pa.ipc.open_file(source)
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+    else:
+        yield from pa.ipc.open_stream(source)
+
+
+def _rows(events: pa.RecordBatch) -> Iterator[Message]:
+    """Events as JSON objects, in FraiseQL's own spelling."""
+    columns = {name: events.column(name).to_pylist() for name in SCHEMA.names if name != "timestamp"}
+    columns["timestamp"] = [format_time(micros) for micros in events.column("timestamp").view(pa.int64()).to_pylist()]
+    columns["data"] = [msgspec.Raw(text.encode()) for text in columns["data"]]
+    columns["id"] = columns.pop("event_id")
+    encode = msgspec.json.Encoder().encode
+    for row in zip(*columns.values(), strict=True):
+        event = dict(zip(columns, row, strict=True))
+        yield subject_of(event["entity_type"], event["event_type"]), encode(event)
