@@ -38,20 +38,22 @@ def read_arrow(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
         Unreadable: the stream is broken, or lacks a column.
     """
     try:
-        with pa.ipc.open_stream(payload) as reader:
-            sources = list(reader)
-        for source in sources:
-            source.validate(full=True)
+        return _read_batches(payload)
     except _READ_ERRORS as error:
         raise Unreadable(f"not a readable Arrow IPC stream: {_first_line(error)}") from None
+
+
+def _read_batches(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
     events: list[pa.RecordBatch] = []
     bad: list[BadRow] = []
     seen = 0
-    for source in sources:
-        batch, wrong = check_batch(source)
-        bad += [BadRow(seen + row + 1, reason, _one_row(source, row)) for row, reason in sorted(wrong.items())]
-        events.append(batch)
-        seen += source.num_rows
+    with pa.ipc.open_stream(payload) as reader:
+        for source in reader:
+            source.validate(full=True)
+            batch, wrong = check_batch(source)
+            bad += [BadRow(seen + row + 1, reason, _one_row(source, row)) for row, reason in sorted(wrong.items())]
+            events.append(batch)
+            seen += source.num_rows
     return events, bad
 
 

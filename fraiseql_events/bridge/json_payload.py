@@ -185,4 +185,8 @@ def _explain(message: str) -> str:
     """Msgspec's sentence without its prefix, and with a better one where it misleads."""
     if "truncated" in message:
         return "it ends too early, or a \\u escape is half of a surrogate pair"
+    if "end of hex escape" in message:
+        return message.removeprefix("JSON is malformed: ").replace(
+            "unexpected end of hex escape", "a \\u escape is half of a surrogate pair"
+        )
     return re.sub(r"^JSON is malformed: ", "", message)
