@@ -102,7 +102,7 @@ class Ticket:
 
     def __post_init__(self) -> None:
         _check_entity(self.entity)
-        _check_integer("start", self.start, MIN_MICROS, MAX_MICROS + 1)
+        _check_integer("start", self.start, MIN_MICROS, MAX_MICROS)
         _check_integer("end", self.end, MIN_MICROS, MAX_MICROS + 1)
         if self.start is not None and self.end is not None and self.start > self.end:
             raise InvalidArgument(f"start {format_time(self.start)} is after end {_format_end(self.end)}")

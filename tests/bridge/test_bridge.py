@@ -1,0 +1,260 @@
+"""Reading a real stream: in order, without a gap, from where one left off; and the stream that is another one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from fraiseql_events.bridge.bridge import MAX_QUEUED_MESSAGES, Bridge
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.decode import Decoded
+from fraiseql_events.bridge.embedded import EmbeddedNats
+from fraiseql_events.bridge.position import StreamPosition
+from fraiseql_events.bridge.publisher import publish, subject_of
+from fraiseql_events.errors import EventsError, InvalidArgument, NatsUnavailable, StreamMismatch
+from tests.mixed import an_event
+from tests.waiting import until
+
+
+class Collector:
+    """A sink that keeps the event ids; it can be held up."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.dead = 0
+        self.position: StreamPosition | None = None
+        self.go = threading.Event()
+        self.go.set()
+
+    def append(self, decoded: Decoded, position: StreamPosition) -> None:
+        self.go.wait()
+        self.ids += decoded.events.column("event_id").to_pylist()
+        self.dead += len(decoded.dead)
+        self.position = position
+
+
+@contextlib.contextmanager
+def reading(
+    source: StreamOptions, start: StreamPosition | None = None, sink: Collector | None = None
+) -> Iterator[tuple[Bridge, Collector]]:
+    sink = sink or Collector()
+    bridge = Bridge(source, sink, start=start)
+    try:
+        bridge.start()
+        yield bridge, sink
+    finally:
+        sink.go.set()
+        bridge.stop()
+
+
+def manage(source: StreamOptions, call: Callable[[Any], Any]) -> Any:
+    """Calls the JetStream manager."""
+
+    async def run() -> Any:
+        client = await nats.connect(source.nats)
+        try:
+            return await call(client.jetstream())
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def events(first: int, last: int) -> list[bytes]:
+    return [an_event(id=str(number)) for number in range(first, last)]
+
+
+def test_a_missing_stream_is_created_and_read_with_a_consumer_that_one_recognises(source: StreamOptions) -> None:
+    with reading(source):
+        info = manage(source, lambda js: js.stream_info(source.stream))
+        consumer = manage(source, lambda js: js.consumer_info(source.stream, source.consumer))
+    assert info.config.subjects == [source.subject]
+    assert consumer.config.ack_policy == "none"
+    assert consumer.config.description == source.description
+
+
+def test_everything_arrives_in_order_and_a_later_start_goes_on(source: StreamOptions, send: Callable[..., int]) -> None:
+    send(*events(0, 25_000))
+    with reading(source) as (bridge, sink):
+        bridge.wait_until_read()
+        assert sink.ids == [str(number) for number in range(25_000)]
+        assert bridge.status.lag == 0
+    send(*events(25_000, 26_000))
+    with reading(source, sink.position) as (bridge, later):
+        bridge.wait_until_read()
+    assert later.ids == [str(number) for number in range(25_000, 26_000)]
+
+
+def test_messages_with_headers_are_read_like_others(source: StreamOptions, send: Callable[..., int]) -> None:
+    send(*events(0, 1))
+    subject = source.subject.replace(">", "x")
+    manage(source, lambda js: js.publish(subject, an_event(id="1"), headers={"Nats-Msg-Id": "1"}))
+    manage(source, lambda js: js.publish(subject, b"", headers={"a": "b"}))
+    with reading(source) as (bridge, sink):
+        bridge.wait_until_read()
+    assert (sink.ids, sink.dead) == (["0", "1"], 1)
+
+
+def test_only_the_wanted_subjects_are_read(source: StreamOptions, send: Callable[..., int]) -> None:
+    with reading(source):
+        pass  # makes the stream
+    send(*events(0, 10), subject="order.created")
+    send(*events(10, 20), subject="user.created")
+    wanted = StreamOptions(source.nats, source.stream, source.subject.replace(">", "user.>"), source.consumer)
+    with reading(wanted) as (bridge, sink):
+        bridge.wait_until_read()
+        assert sink.ids == [str(number) for number in range(10, 20)]
+
+
+def test_a_sink_that_is_held_up_holds_up_the_reading(source: StreamOptions, send: Callable[..., int]) -> None:
+    send(*events(0, 90_000))
+    sink = Collector()
+    sink.go.clear()
+    with reading(source, sink=sink) as (bridge, _):
+        until(lambda: bridge._queued_messages > MAX_QUEUED_MESSAGES // 2)
+        until(lambda: not bridge._has_room())
+        assert bridge._queued_messages < 90_000
+        assert bridge.status.lag == 90_000
+        sink.go.set()
+        bridge.wait_until_read()
+    assert sink.ids == [str(number) for number in range(90_000)]
+
+
+def test_a_consumer_that_is_deleted_under_us_is_made_anew(source: StreamOptions, send: Callable[..., int]) -> None:
+    with reading(source) as (_, sink):
+        send(*events(0, 500))
+        until(lambda: len(sink.ids) == 500)
+        manage(source, lambda js: js.delete_consumer(source.stream, source.consumer))
+        send(*events(500, 1000))
+        until(lambda: len(sink.ids) >= 1000)
+        assert sink.ids == [str(number) for number in range(1000)]
+
+
+def test_reading_goes_on_after_a_restart_of_the_server(tmp_path: Path) -> None:
+    with EmbeddedNats(tmp_path) as server:
+        source = StreamOptions(nats=server.url)
+        publish([(subject_of("Order", "x"), payload) for payload in events(0, 5000)], source)
+        with reading(source) as (bridge, sink):
+            until(lambda: len(sink.ids) == 5000)
+            server.close()
+            port = int(server.url.rpartition(":")[2])
+            with EmbeddedNats(tmp_path, port=port):
+                publish([(subject_of("Order", "x"), payload) for payload in events(5000, 6000)], source)
+                until(lambda: len(sink.ids) >= 6000)
+                assert sink.ids == [str(number) for number in range(6000)]
+                assert bridge.status.failure is None
+
+
+def known(source: StreamOptions, send: Callable[..., int]) -> StreamPosition:
+    """The position after ten messages of a stream."""
+    send(*events(0, 10))
+    with reading(source) as (bridge, sink):
+        bridge.wait_until_read()
+    assert sink.position is not None
+    return sink.position
+
+
+def refused(source: StreamOptions, position: StreamPosition) -> str:
+    with pytest.raises(StreamMismatch) as caught, reading(source, position):
+        pass
+    return str(caught.value)
+
+
+def test_a_stream_that_was_made_anew_is_refused(source: StreamOptions, send: Callable[..., int]) -> None:
+    position = known(source, send)
+    manage(source, lambda js: js.delete_stream(source.stream))
+    assert "it no longer exists" in refused(source, position)
+    send(*events(0, 20))
+    assert "it was created at" in refused(source, position)
+
+
+def test_a_stream_that_lost_its_tail_is_refused(source: StreamOptions, send: Callable[..., int]) -> None:
+    position = known(source, send)
+    longer = StreamPosition(11, position.created, position.published, position.digest)
+    assert "it ends at sequence 10, and 11 has been read" in refused(source, longer)
+    other = StreamPosition(10, position.created, position.published, position.digest ^ 1)
+    assert "its message 10 is not the one that was read" in refused(source, other)
+
+
+def test_a_stream_whose_read_messages_are_gone_is_read_on_and_lost_ones_are_counted(
+    source: StreamOptions, send: Callable[..., int]
+) -> None:
+    position = known(source, send)
+    send(*events(10, 20))
+    manage(source, lambda js: js.purge_stream(source.stream, seq=15))
+    with reading(source, position) as (bridge, sink):
+        bridge.wait_until_read()
+        assert sink.ids == [str(number) for number in range(14, 20)]
+        assert bridge.status.missed == 4
+
+
+def test_a_stream_of_others_with_our_subjects_is_one_sentence(source: StreamOptions, send: Callable[..., int]) -> None:
+    send(*events(0, 1))
+    other = StreamOptions(source.nats, source.stream + "-2", source.subject)
+    with pytest.raises(NatsUnavailable, match="another stream already has the subjects .* --stream"), reading(other):
+        pass
+
+
+def test_a_server_without_jetstream_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fraiseql_events.bridge.embedded._CONFIG", 'listen: "127.0.0.1:{port}"\nports_file_dir: {folder}')
+    with (
+        EmbeddedNats(tmp_path) as server,
+        pytest.raises(NatsUnavailable, match="does not answer for JetStream"),
+        reading(StreamOptions(nats=server.url)),
+    ):
+        pass
+
+
+def test_a_sink_that_fails_ends_the_bridge_and_says_so(source: StreamOptions, send: Callable[..., int]) -> None:
+    class Failing(Collector):
+        def append(self, decoded: Decoded, position: StreamPosition) -> None:
+            raise ValueError("broken")
+
+    send(*events(0, 1))
+    failures: list[EventsError] = []
+    bridge = Bridge(source, Failing(), on_failure=failures.append)
+    bridge.start()
+    until(lambda: failures)
+    bridge.stop()
+    assert "the decoder ended: ValueError: broken" in str(bridge.status.failure)
+
+
+def test_a_publisher_says_how_many_were_taken(source: StreamOptions) -> None:
+    manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject], max_msgs=5, discard="new"))
+    subject = source.subject.replace(">", "x")
+    with pytest.raises(NatsUnavailable, match="took 5 of 20 messages: maximum messages exceeded"):
+        publish([(subject, b"x")] * 20, source)
+    with pytest.raises(NatsUnavailable, match="no stream has this subject"):
+        publish([("nobody.listens", b"x")], source)
+    with pytest.raises(InvalidArgument, match="an event has 9000000 bytes, and the NATS server takes 8388608"):
+        publish([(subject, b"x" * 9_000_000)], source)
+
+
+def test_subjects_hold_any_name() -> None:
+    assert subject_of("Order", "Order.Created") == "entity.change.Order.created"
+    assert subject_of("Größe", "INSERT") == "entity.change.Größe.insert"
+    assert subject_of("a.b *>%", "x. ") == "entity.change.a%2Eb%20%2A%3E%25.%20"
+    assert subject_of("Order", "Order.") == "entity.change.Order._"
+
+
+def test_the_embedded_server_keeps_its_streams(tmp_path: Path) -> None:
+    for _ in range(2):
+        with EmbeddedNats(tmp_path) as server:
+            publish([(subject_of("Order", "x"), b"{}")] * 3, StreamOptions(nats=server.url))
+            last = manage(StreamOptions(nats=server.url), lambda js: js.stream_info("fraiseql-entity-changes"))
+            server.close()
+    assert last.state.messages == 6
+
+
+def test_an_embedded_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with EmbeddedNats(tmp_path / "a") as server:
+        port = int(server.url.rpartition(":")[2])
+        with pytest.raises(NatsUnavailable, match="address already in use"):
+            EmbeddedNats(tmp_path / "b", port=port)

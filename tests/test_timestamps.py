@@ -1,0 +1,47 @@
+"""RFC 3339, one by one and column by column."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time, parse_date, parse_time, parse_times
+
+texts = st.from_regex(
+    r"\A[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,9})?(Z|[+-][0-2][0-9]:[0-9]{2})?\Z"
+)
+
+
+@given(micros=st.integers(MIN_MICROS, MAX_MICROS))
+def test_a_formatted_time_parses_to_the_same_number(micros: int) -> None:
+    assert parse_time(format_time(micros)) == micros
+
+
+@given(rows=st.lists(texts | st.text(max_size=30), max_size=4))
+def test_a_column_is_parsed_like_its_rows(rows: list[str]) -> None:
+    times, wrong = parse_times(pa.array([row.encode("utf-8", "replace").decode() for row in rows], pa.string()))
+    for row, text in enumerate(rows):
+        try:
+            expected = parse_time(text)
+        except ValueError:
+            assert row in wrong
+            assert not times[row].is_valid
+        else:
+            assert times.cast(pa.int64())[row].as_py() == expected
+
+
+@given(row=texts)
+def test_arrow_reads_what_it_reads_as_we_do(row: str) -> None:
+    """A column of plain times goes through Arrow's own cast, which must mean the same."""
+    times, wrong = parse_times(pa.array([row, "2026-01-01T00:00:00Z"]))
+    if not wrong:
+        assert times.cast(pa.int64())[0].as_py() == parse_time(row)
+
+
+def test_a_date_is_a_date_or_says_why_not() -> None:
+    assert parse_date("1970-01-02") == 86_400_000_000
+    assert parse_date("1970-01-02T00:00:00Z") is None
+    with pytest.raises(ValueError, match="'2026-02-30' is not a date that exists"):
+        parse_date("2026-02-30")
