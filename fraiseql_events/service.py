@@ -16,7 +16,7 @@ from fraiseql_events.bridge.bridge import Bridge
 from fraiseql_events.bridge.consumer import STREAM, SUBJECT, StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.errors import EventsError, InvalidArgument
-from fraiseql_events.flight.server import EventServer, entity_json
+from fraiseql_events.flight.server import EventServer, check_free, entity_json, parse_listen
 from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
 
@@ -52,9 +52,7 @@ class ServiceOptions:
         if self.embedded and self.nats:
             raise InvalidArgument("name a NATS server or embed one, not both")
         if self.embedded and local_path(self.store) is None:
-            raise InvalidArgument(
-                f"an embedded NATS server keeps its files in the store, and {self.store} is no folder"
-            )
+            raise InvalidArgument(f"an embedded NATS server needs a local folder as its store, not {self.store}")
 
 
 class Service:
@@ -75,6 +73,8 @@ class Service:
         self._server: EventServer | None = None
         self._embedded: EmbeddedNats | None = None
         self._stack = ExitStack()
+        if options.listen is not None:
+            check_free(*parse_listen(options.listen))  # before anything is started that would have to be stopped
         with ExitStack() as stack:
             self.nats_url = self._find_nats(stack)
             self.log = Log(options.store, options.log)

@@ -86,7 +86,7 @@ def _column(source: pa.RecordBatch, name: str, wrong: dict[int, str]) -> pa.Arra
     if not found:
         if field.nullable:
             return pa.nulls(source.num_rows, field.type)
-        raise Unreadable(f"the Arrow IPC stream has no column {name}")
+        raise Unreadable(f"there is no column {name}")
     column = found[0] if len(found) == 1 else pc.coalesce(*found)
     try:
         return _times(column, wrong) if name == "timestamp" else _texts(column)

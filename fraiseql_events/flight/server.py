@@ -45,7 +45,7 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         self._stopping = threading.Event()
         self._closing = threading.Lock()
         self._host, port = parse_listen(listen)
-        _check_free(self._host, port)
+        check_free(self._host, port)
         # the base class serves from its constructor on: everything must be set before
         super().__init__(f"grpc://{_bracketed(self._host)}:{port}")
 
@@ -131,8 +131,12 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _check_free(host: str, port: int) -> None:
-    """GRPC shares a taken port in silence, or fails without saying why."""
+def check_free(host: str, port: int) -> None:
+    """Refuses an address that is taken; gRPC would share it in silence, or fail without saying why.
+
+    Raises:
+        ServiceError: it is taken, or not one of this machine.
+    """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:

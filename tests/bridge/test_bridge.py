@@ -203,7 +203,9 @@ def test_a_stream_of_others_with_our_subjects_is_one_sentence(source: StreamOpti
 
 
 def test_a_server_without_jetstream_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fraiseql_events.bridge.embedded._CONFIG", 'listen: "127.0.0.1:{port}"\nports_file_dir: {folder}')
+    monkeypatch.setattr(
+        "fraiseql_events.bridge.embedded._CONFIG", 'listen: "127.0.0.1:{port}"\nports_file_dir: {folder}'
+    )
     with (
         EmbeddedNats(tmp_path) as server,
         pytest.raises(NatsUnavailable, match="does not answer for JetStream"),

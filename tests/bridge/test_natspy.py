@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import nats
 import pytest
@@ -89,7 +90,7 @@ def test_frames_are_cut_alike_however_the_bytes_arrive(
         client, collector = BulkClient(), Collector()
         client._bulk_parser.sinks[b"7"] = collector
         ends = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
-        for start, end in zip(ends, ends[1:], strict=False):
+        for start, end in pairwise(ends):
             await client._ps.parse(wire[start:end])
         return collector.frames
 

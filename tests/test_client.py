@@ -1,0 +1,321 @@
+"""The client: frames in every form, one pass, errors in one sentence, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import flight
+
+from fraiseql_events import (
+    SCHEMA,
+    EventClient,
+    EventsError,
+    InvalidArgument,
+    ServerError,
+    ServerUnavailable,
+    Service,
+    StreamConsumed,
+)
+from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time
+from tests.mixed import Mixer, an_event, as_read, dumps
+from tests.waiting import until
+
+Fill = Callable[..., Service]
+COUNT = 2_000
+
+
+@pytest.fixture(scope="module")
+def shared(nats_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with two thousand events of every shape, one half in the history."""
+    from fraiseql_events import LogOptions, serve
+    from fraiseql_events.bridge.consumer import StreamOptions
+    from fraiseql_events.bridge.publisher import publish
+
+    cases = list(Mixer(5).cases(COUNT))
+    half = len(cases) // 2
+    source = StreamOptions(nats_url, "client", "client.>")
+    publish([("client.x", case.payload) for case in cases[:half]], source)
+    with serve(
+        nats=nats_url,
+        stream="client",
+        subject="client.>",
+        store=tmp_path_factory.mktemp("store"),
+        listen="127.0.0.1:0",
+        log=LogOptions(tail_bytes=0, commit_seconds=1000),
+    ) as service:
+        until(lambda: service.status()["stream_seq"] == half)
+        service.log.flush()
+        publish([("client.x", case.payload) for case in cases[half:]], source)
+        until(lambda: service.status()["stream_seq"] == len(cases))
+        yield service
+
+
+@pytest.fixture
+def client(shared: Service) -> Iterator[EventClient]:
+    with EventClient(shared.url) as client:
+        yield client
+
+
+def events() -> list[dict[str, Any]]:
+    return [event for case in Mixer(5).cases(COUNT) for event in case.events]
+
+
+def test_a_stream_gives_polars_frames_batch_by_batch(client: EventClient) -> None:
+    frames = list(client.stream("*", batch_size=300))
+    assert all(isinstance(frame, pl.DataFrame) and 0 < frame.height <= 300 for frame in frames)
+    assert as_read(pl.concat(frames).to_arrow().cast(SCHEMA)) == events()
+
+
+def test_other_frames_come_when_asked_for(client: EventClient) -> None:
+    assert all(isinstance(frame, pd.DataFrame) for frame in client.stream("*", frames="pandas"))
+    batches = list(client.stream("*", frames="arrow"))
+    assert all(isinstance(batch, pa.RecordBatch) for batch in batches)
+    assert as_read(pa.Table.from_batches(batches)) == events()
+
+
+def test_a_stream_is_one_frame_of_each_kind(client: EventClient) -> None:
+    rows = len(events())
+    assert client.stream("*").to_polars().height == rows
+    assert client.stream("*").to_pandas().shape == (rows, 8)
+    assert client.stream("*").to_arrow().schema == SCHEMA
+    assert client.stream("*").to_reader().read_all().num_rows == rows
+    assert client.read("*").height == rows
+    assert len(client.read("*", frames="pandas")) == rows
+    assert client.read("*", frames="arrow").num_rows == rows
+
+
+def test_anything_that_takes_the_arrow_c_stream_takes_a_stream(client: EventClient) -> None:
+    stream = client.stream("*")
+    assert duckdb.sql("select count(*) from stream").fetchall() == [(len(events()),)]
+    assert stream.offset == len(events()) - 1
+    assert pl.DataFrame(client.stream("Order")).height == sum(event["entity_type"] == "Order" for event in events())
+    assert pa.table(client.stream("*", limit=3)).num_rows == 3
+
+
+def test_a_stream_can_be_read_asynchronously(client: EventClient) -> None:
+    async def read() -> int:
+        return sum([frame.height async for frame in client.stream("*", batch_size=100)])
+
+    assert asyncio.run(read()) == len(events())
+
+
+def test_an_asynchronous_reader_can_be_cancelled(client: EventClient) -> None:
+    async def read() -> None:
+        async for _ in client.stream("*", batch_size=1):
+            await asyncio.sleep(60)
+
+    async def run() -> None:
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    until(lambda: not readers())
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "fraiseql-events-read"]
+
+
+def test_a_reader_that_stops_early_leaves_no_thread(client: EventClient) -> None:
+    with client.stream("*", batch_size=1) as stream:
+        for _ in stream:
+            break
+    for _ in client.stream("*", batch_size=1):
+        break
+    gc.collect()
+    until(lambda: not readers())
+
+
+def test_a_stream_that_is_left_open_is_warned_about(client: EventClient) -> None:
+    iterator = iter(stream := client.stream("*", batch_size=1))
+    next(iterator)
+    frames = [iterator]
+    with pytest.warns(ResourceWarning, match="left open"):
+        stream.__del__()
+    frames.clear()
+    until(lambda: not readers())
+
+
+@pytest.mark.parametrize(
+    "read", [list, lambda stream: stream.to_polars(), lambda stream: stream.to_reader().read_all()]
+)
+def test_a_second_pass_is_refused(client: EventClient, read: Callable[[Any], Any]) -> None:
+    stream = client.stream("*")
+    read(stream)
+    with pytest.raises(StreamConsumed, match="ask the client for another"):
+        read(stream)
+
+
+def test_an_answer_without_events_has_its_columns(client: EventClient) -> None:
+    assert list(client.stream("Nobody")) == []
+    assert client.read("Nobody").columns == SCHEMA.names
+    assert client.read("Nobody", columns=["data"], frames="pandas").columns.tolist() == ["data"]
+
+
+def test_days_are_strings_dates_or_datetimes(client: EventClient) -> None:
+    day = date(2026, 1, 1)
+    rows = client.read("*", "2026-01-01T00:10:00Z", day).height
+    assert rows == client.read("*", datetime(2026, 1, 1, 0, 10, tzinfo=UTC), "2026-01-01").height
+    micros = [event["timestamp"] for event in events()]
+    low = 1767225600_000000 + 600_000000
+    assert rows == sum(low <= micro < 1767225600_000000 + 86_400_000000 for micro in micros)
+
+
+def test_a_stream_can_be_gone_on_with(client: EventClient) -> None:
+    stream = client.stream("*", limit=700)
+    first = stream.to_arrow()
+    assert stream.offset == 699
+    rest = client.stream("*", after_offset=stream.offset).to_arrow()
+    assert as_read(pa.concat_tables([first, rest])) == events()
+
+
+def test_offsets_can_be_a_column(client: EventClient) -> None:
+    assert client.read("*", columns=["offset"])["offset"].to_list() == list(range(len(events())))
+
+
+def test_entities_and_status_tell_what_there_is(client: EventClient) -> None:
+    found = client.entities()
+    assert found.keys() == {event["entity_type"] for event in events()}
+    times = [event["timestamp"] for event in events() if event["entity_type"] == "Order"]
+    assert found["Order"].events == len(times)
+    assert format_time(min(times)) == found["Order"].first.isoformat().replace("+00:00", "Z")
+    status = client.status()
+    assert status["offset"] == len(events())
+    assert status["lag"] == 0
+    assert 0 < status["committed"] < status["offset"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda c: c.stream(""), "the entity type is missing"),
+        (lambda c: c.stream(7), "entity is a int"),
+        (lambda c: c.stream("Order", "yesterday"), "start 'yesterday' is not an RFC 3339 time"),
+        (lambda c: c.stream("Order", "2026-02-01", "2026-01-01"), "is after end"),
+        (lambda c: c.stream("Order", end=5), "end is a int: it must be a date"),
+        (lambda c: c.stream("Order", limit=-1), "limit is -1"),
+        (lambda c: c.stream("Order", limit="3"), "limit is '3'"),
+        (lambda c: c.stream("Order", columns="data"), "write columns=['data']"),
+        (lambda c: c.stream("Order", columns=["dat"]), "did you mean data?"),
+        (lambda c: c.stream("Order", event_types=[]), "event_types is empty"),
+        (lambda c: c.stream("Order", batch_size=0), "batch_size is 0"),
+        (lambda c: c.stream("Order", frames="polar"), "did you mean polars?"),
+        (lambda c: c.read("Order", frames="spark"), "frames='spark' is unknown"),
+        (lambda c: EventClient("localhost:50051"), "write grpc://HOST:PORT"),
+    ],
+)
+def test_wrong_arguments_fail_before_the_network(ask: Callable[[EventClient], Any], says: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ask(EventClient("grpc://127.0.0.1:1"))
+    assert says in str(caught.value)
+
+
+def test_an_unreachable_server_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAISEQL_EVENTS_URL", "grpc://127.0.0.1:1")
+    client = EventClient()
+    for ask in (client.status, client.entities, lambda: list(client.stream("*")), lambda: client.read("*")):
+        with pytest.raises(ServerUnavailable, match="127.0.0.1:1: start one with `fraiseql-events serve --embedded`"):
+            ask()  # type: ignore[operator]
+
+
+def test_an_end_that_is_not_marked_is_a_cut() -> None:
+    """pyarrow's shutdown ends a stream as if it were complete; only the marker tells."""
+
+    class Cutting(flight.FlightServerBase):  # type: ignore[misc]
+        def do_get(self, context: Any, ticket: Any) -> Any:
+            batch = pa.RecordBatch.from_pylist([], schema=SCHEMA)
+            place = json.dumps({"first_offset": 3, "last_offset": 4}).encode()
+            return flight.GeneratorStream(SCHEMA, iter([(batch, pa.py_buffer(place))]))
+
+    with Cutting("grpc://127.0.0.1:0") as server:
+        stream = EventClient(f"grpc://127.0.0.1:{server.port}").stream("*")
+        with pytest.raises(ServerError, match="ended the stream after offset 4, before its end"):
+            list(stream)
+
+
+def test_what_a_server_answers_is_one_sentence() -> None:
+    class Failing(flight.FlightServerBase):  # type: ignore[misc]
+        def do_get(self, context: Any, ticket: Any) -> Any:
+            raise ValueError("no\nthing")
+
+    with Failing("grpc://127.0.0.1:0") as server, pytest.raises(EventsError) as caught:
+        EventClient(f"grpc://127.0.0.1:{server.port}").read("*")
+    assert str(caught.value) == "no"
+
+
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | texts
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+any_event = st.fixed_dictionaries(
+    {
+        "event_id": texts, "event_type": texts, "entity_type": texts.filter(lambda text: len(text.encode()) <= 80),
+        "entity_id": texts, "timestamp": st.integers(MIN_MICROS, MAX_MICROS), "data": values,
+        "user_id": st.none() | texts, "org_id": st.none() | texts,
+    }
+)  # fmt: skip
+
+
+@pytest.fixture
+def quick(start: Callable[..., Service]) -> Service:
+    """A service that commits every few events and keeps none in memory."""
+    return start(commit_events=2, commit_seconds=0.05, tail_bytes=0, compact_files=3)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some=st.lists(any_event, min_size=1, max_size=4))
+def test_any_event_survives_from_json_to_a_frame(
+    quick: Service, send: Callable[..., int], some: list[dict[str, Any]]
+) -> None:
+    before = quick.status()["offset"]
+    send(*[dumps(event | {"timestamp": format_time(event["timestamp"])}) for event in some])
+    until(lambda: quick.status()["committed"] == before + len(some))
+    client = EventClient(quick.url)
+    assert as_read(client.stream("*", after_offset=before - 1).to_arrow()) == some
+    frame = client.read("*", after_offset=before - 1)
+    assert as_read(frame.to_arrow().cast(SCHEMA)) == some
+    client.close()
+
+
+def test_a_client_can_be_closed_and_used_again(client: EventClient) -> None:
+    client.close()
+    client.close()
+    assert client.status()["dead_letters"] > 0
+    assert repr(client).startswith("EventClient('grpc://127.0.0.1:")
+    assert "not yet asked for" in repr(client.stream("Order"))
+
+
+def test_one_client_serves_many_threads(client: EventClient) -> None:
+    heights: list[int] = []
+    threads = [threading.Thread(target=lambda: heights.append(client.read("*").height)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert heights == [len(events())] * 8
+
+
+def test_dead_letters_are_listed(filled: Fill) -> None:
+    service = filled(b"bad", an_event(), b"worse")
+    client = EventClient(service.url)
+    assert [letter["payload"] for letter in client.dead_letters()] == ["bad", "worse"]
+    client.close()

@@ -1,0 +1,76 @@
+"""Memory is constant however long the answer is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.embedded import EmbeddedNats
+from fraiseql_events.bridge.publisher import publish
+from fraiseql_events.event import SCHEMA
+from tests.mixed import to_ipc
+from tests.processes import Serve, peak_memory, run
+
+READ = """
+import sys
+from fraiseql_events import EventClient
+from tests.processes import peak_memory
+import os
+rows = 0
+for frame in EventClient(sys.argv[1]).stream(sys.argv[2]):
+    rows += frame.height
+print(rows, peak_memory(os.getpid()))
+"""
+
+
+def payload(first: int, rows: int) -> bytes:
+    """Events of about 300 bytes as Arrow IPC, four entity types."""
+    numbers = np.arange(first, first + rows)
+    text = pa.array([f"{number:012d}" for number in numbers.tolist()])
+    entity = pa.array([("Order", "User", "Product", "Cart")[number % 4] for number in numbers.tolist()])
+    data = pa.array([f'{{"total": {number}.5, "note": "{number * 7919:0>120}é"}}' for number in numbers.tolist()])
+    times = pa.array(1_767_225_600_000_000 + numbers * 1000).cast(pa.timestamp("us", "UTC"))
+    columns = [text, entity, entity, text, times, data, text, text]
+    return to_ipc(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+
+
+def fill(folder: Path, events: int) -> None:
+    """Makes a history through the front door."""
+    with EmbeddedNats(folder / "nats") as server:
+        source = StreamOptions(nats=server.url)
+        publish((("entity.change.x.y", payload(first, 2_000)) for first in range(0, events, 2_000)), source)
+        result = json.loads(run("ingest", "--nats", server.url, "--store", folder))
+        assert result["events"] == events
+
+
+def peaks(folder: Path, entity: str, events: int) -> tuple[int, int]:
+    """The peak memory of server and client for one pass over the history."""
+    with Serve("--embedded", "--store", folder) as serve:
+        url = serve.wait_until_ready()
+        arguments = [sys.executable, "-c", READ, url, entity]
+        shown = subprocess.run(arguments, capture_output=True, check=True, text=True, timeout=300).stdout
+        rows, client = map(int, shown.split())
+        assert rows == events
+        return peak_memory(serve.process.pid), client
+
+
+@pytest.mark.timeout(400)
+def test_five_million_events_take_the_memory_of_half_a_million(tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    fill(small, 500_000)
+    fill(large, 5_000_000)
+    for entity, share in (("*", 1), ("Order", 4)):
+        server, client = peaks(small, entity, 500_000 // share)
+        large_server, large_client = peaks(large, entity, 5_000_000 // share)
+        said = (
+            f"{entity}, MiB: server {server >> 20}, {large_server >> 20} client {client >> 20}, {large_client >> 20}"
+        )
+        assert large_server <= 1.3 * server, said
+        assert large_client <= 1.3 * client, said
