@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -64,8 +65,8 @@ class History:
         )
         self._lock = threading.Lock()
         self.reached = self._read_reached()
-        files = [DataFile.of_action(action) for action in self.events.add_actions()]
-        self._snapshot = Snapshot().replace(files, end=self.reached.offset)
+        self._snapshot = self._read_snapshot()
+        self._written: tuple[Reached, list[NewFile]] | None = None
         self._check()
 
     @property
@@ -81,16 +82,14 @@ class History:
             StoreError: the events were not committed; the same call may be tried again.
         """
         self._commit_letters(dead, reached)
-        try:
-            files = [
-                self._write(entity, part) for entity, part in _by_entity(pa.Table.from_batches(batches, LOG_SCHEMA))
-            ]
-        except STORE_ERRORS as error:
-            raise StoreError(f"the events cannot be written to {self.storage.url}: {first_line(error)}") from error
-        self.events.commit(files, numbers=_numbers(reached))
-        with self._lock:
-            self._snapshot = self._snapshot.replace(map(DataFile.of_new, files), end=reached.offset)
-            self.reached = reached
+        if self._written is None or self._written[0] != reached:  # a second try commits the files of the first
+            self._written = reached, self._write_files(batches)
+        files = self._written[1]
+        with self._keeping_count():
+            self.events.commit(files, numbers=_numbers(reached))
+            self._replace(files, (), reached.offset)
+        self.reached = reached
+        self._written = None
 
     def merge(self, files: Sequence[DataFile]) -> None:
         """Puts one file in the place of neighbouring ones of one entity type. Readers of those are not disturbed.
@@ -103,9 +102,36 @@ class History:
         except STORE_ERRORS as error:
             raise StoreError(f"files of {self.storage.url} cannot be merged: {first_line(error)}") from error
         paths = {file.path for file in files}
-        self.events.commit([merged], sorted(paths), data_change=False)
+        with self._keeping_count():
+            self.events.commit([merged], sorted(paths), data_change=False)
+            self._replace([merged], paths, None)
+
+    @contextmanager
+    def _keeping_count(self) -> Iterator[None]:
+        """Lists the files anew when the table had to be opened again: a commit in doubt may have stood."""
+        reopened = self.events.reopened
+        try:
+            yield
+        finally:
+            if self.events.reopened != reopened:
+                snapshot = self._read_snapshot()
+                with self._lock:
+                    self._snapshot = snapshot
+
+    def _replace(self, added: Sequence[NewFile], removed: Collection[str], end: int | None) -> None:
         with self._lock:
-            self._snapshot = self._snapshot.replace([DataFile.of_new(merged)], paths)
+            self._snapshot = self._snapshot.replace(map(DataFile.of_new, added), removed, end)
+
+    def _read_snapshot(self) -> Snapshot:
+        files = [DataFile.of_action(action) for action in self.events.add_actions()]
+        return Snapshot().replace(files, end=self.events.number("offset") or 0)
+
+    def _write_files(self, batches: list[pa.RecordBatch]) -> list[NewFile]:
+        try:
+            table = pa.Table.from_batches(batches, LOG_SCHEMA)
+            return [self._write(entity, part) for entity, part in _by_entity(table)]
+        except STORE_ERRORS as error:
+            raise StoreError(f"the events cannot be written to {self.storage.url}: {first_line(error)}") from error
 
     def _write_merged(self, files: Sequence[DataFile]) -> NewFile:
         first = files[0]

@@ -19,6 +19,7 @@ from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import EventsError, InvalidArgument, ServiceError, StoreError, StoreInUse
 from fraiseql_events.event import dead_letter_batch
 from fraiseql_events.log.history import History, Reached
+from fraiseql_events.log.lock import StoreLock
 from fraiseql_events.log.maintenance import Maintenance
 from fraiseql_events.log.ranges import EntityRange, add_ranges, ranges_of
 from fraiseql_events.log.rate import Rate
@@ -28,6 +29,14 @@ from fraiseql_events.log.tail import Chunk, Tail
 log: Final = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2, 5)
+_LIMITS: Final = (
+    ("commit_events", 1, 1e8),
+    ("commit_seconds", 0.001, 86_400),
+    ("commit_bytes", 1, 1 << 30),
+    ("tail_bytes", 0, 1 << 40),
+    ("compact_files", 0, 1000),
+    ("vacuum_hours", 1, 87_600),  # in less, a file may still be on its way into its commit
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +49,7 @@ class LogOptions:
         commit_bytes: or when they take so much memory.
         tail_bytes: committed events kept in memory for readers that are nearly live, in bytes.
         compact_files: so many neighbouring small files of an entity type become one; 0 never.
-        vacuum_hours: files that compaction replaced are removed after so many hours; no reader may take longer.
+        vacuum_hours: files that were merged into others are removed after so many hours; no reader may take longer.
         storage_options: delta-rs's own, for object stores.
     """
 
@@ -53,12 +62,10 @@ class LogOptions:
     storage_options: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("commit_events", "commit_bytes", "commit_seconds"):
-            if getattr(self, name) <= 0:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}: it must be more than 0")
-        for name in ("tail_bytes", "compact_files", "vacuum_hours"):
-            if getattr(self, name) < 0:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}: it must not be negative")
+        for name, least, most in _LIMITS:
+            value = getattr(self, name)
+            if not least <= value <= most:  # a NaN is neither
+                raise InvalidArgument(f"{name} is {value}: it must be from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,12 @@ class Log:
 
     def __init__(self, store: str, options: LogOptions | None = None) -> None:
         self.options = options or LogOptions()
-        self._history = History(store, self.options.storage_options)
+        self._lock = StoreLock(store)
+        try:
+            self._history = History(store, self.options.storage_options)
+        except BaseException:
+            self._lock.release()
+            raise
         reached = self._history.reached
         self._tail = Tail(reached.offset, keep_bytes=self.options.tail_bytes)
         self._stream = reached.stream
@@ -176,14 +188,15 @@ class Log:
     def dead_letters(self) -> Iterator[pa.RecordBatch]:
         """The dead letters (`DEAD_LETTER_SCHEMA`) at this moment, by sequence and line."""
         with self._changed:
-            recent = [letter for chunk in self._tail.uncommitted() for letter in chunk.dead]
             committed = self._history.reached.stream
+            last = committed.sequence if committed else 0
+            waiting = [letter for chunk in self._tail.uncommitted() for letter in chunk.dead]
+        recent = [letter for letter in waiting if letter.sequence > last]
         table = self._history.letters
         paths = sorted(action["path"] for action in table.add_actions())
         for path in paths:
             with table.storage.open_input(path) as source:
                 for batch in pq.ParquetFile(source).iter_batches(1000):
-                    last = committed.sequence if committed else 0
                     kept = batch.filter(pc.field("sequence") <= last)
                     if kept.num_rows:
                         yield kept.cast(table.schema)
@@ -216,6 +229,7 @@ class Log:
             self._changed.notify_all()
         self._committer.join()
         self._maintenance.close()
+        self._lock.release()
         if self._failure is not None:
             raise self._failure
 

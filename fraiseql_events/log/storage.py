@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -52,6 +53,12 @@ class Storage:
         if self.local is not None:
             return (self.local / path).stat().st_size
         return int(self._filesystem().get_file_info([path])[0].size)
+
+    def discard(self, path: str) -> None:
+        """Removes what there is of a local file that could not be written; vacuum removes a remote one."""
+        if self.local is not None:
+            with contextlib.suppress(OSError):
+                (self.local / path).unlink()
 
     def sync(self, *paths: str) -> None:
         """Forces local files, and the folders that name them, to the disk. delta-rs does not."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +42,9 @@ ROW_GROUP_ROWS: Final = 64 * 1024
 STORE_ERRORS: Final = (DeltaError, OSError, pa.ArrowException, ValueError)
 _CONFIGURATION: Final = {"delta.enableExpiredLogCleanup": "false"}
 _PREFIX: Final = "fraiseql-events."
+#: The number that tells each of our commits from every other writer's.
+_COMMIT: Final = "commit"
+_Content = tuple[frozenset[str], frozenset[tuple[str, int]]]
 _TIMES: Final = ("timestamp", "published")
 #: Columns with few values; for ids a dictionary would only be built and thrown away.
 _DICTIONARY: Final = ["event_type", "org_id", "subject", "reason"]
@@ -80,8 +84,12 @@ class Table:
         self._file_schema = pa.schema([field for field in schema if field.name not in partition_by])
         self._lock = threading.Lock()
         self._checkpoint_version = 0
+        self._doubt: dict[int, _Content] = {}
+        #: How often the table was opened again after an error: what one remembers of its files may be wrong then.
+        self.reopened = 0
         try:
             self._handle = self._open_or_create(description)
+            self._last_commit = self._handle.transaction_version(_PREFIX + _COMMIT)
         except STORE_ERRORS as error:
             raise StoreError(f"the table {storage.url} cannot be opened: {first_line(error)}") from error
         self._check_schema()
@@ -120,6 +128,15 @@ class Table:
             partition: the values of the partition columns.
             bounds: the columns whose least and greatest value the table keeps, to prune by.
         """
+        try:
+            return self._write_file(path, batches, partition, bounds)
+        except BaseException:
+            self.storage.discard(path)
+            raise
+
+    def _write_file(
+        self, path: str, batches: Iterable[pa.RecordBatch], partition: Mapping[str, str], bounds: Sequence[str]
+    ) -> NewFile:
         rows = 0
         minimum: dict[str, Any] = {}
         maximum: dict[str, Any] = {}
@@ -164,8 +181,14 @@ class Table:
             AddAction(file.path, file.size, file.partition, now, data_change, _statistics(file)) for file in added
         ]
         actions += [RemoveAction(path, data_change, now) for path in removed]
+        content = frozenset(file.path for file in added), frozenset((numbers or {}).items())
+        attempt = secrets.randbits(62)
         transactions = [Transaction(_PREFIX + name, value) for name, value in (numbers or {}).items()]
+        transactions.append(Transaction(_PREFIX + _COMMIT, attempt))
         with self._lock:
+            if self._doubt and self._settle() == content:
+                return
+            self._fence()
             before = self.version
             try:
                 self._handle.create_write_transaction(
@@ -178,7 +201,12 @@ class Table:
                 )
                 self._handle.update_incremental()
             except STORE_ERRORS as error:
-                self._settle(before, {action.path for action in actions}, dict(numbers or {}), error)
+                self._doubt[attempt] = content
+                if self._settle(error) != content:
+                    self._fence()
+                    raise StoreError(f"the table {self.storage.url} cannot be written: {first_line(error)}") from error
+                log.warning("a commit to %s stood in spite of an error: %s", self.storage.url, first_line(error))
+            self._last_commit = attempt
             self._sync_commits(before)
 
     def maintain(self, *, vacuum_hours: int | None = None) -> int:
@@ -229,20 +257,30 @@ class Table:
                 + (f"it has no column {missing[0]}" if missing else "it is partitioned by other columns")
             )
 
-    def _settle(self, before: int, paths: set[str], numbers: Mapping[str, int], error: Exception) -> None:
-        """After an error: an exception does not mean that nothing was committed, so the table itself is asked."""
+    def _settle(self, error: Exception | None = None) -> _Content | None:
+        """After an error: an exception does not mean that nothing was committed, so the table itself is asked.
+
+        Returns:
+            The content of the attempt in doubt that stands; None when none does.
+        """
         try:
             self._handle = DeltaTable(self.storage.url, storage_options=self.storage.options or None)
         except STORE_ERRORS as second:
-            raise StoreError(f"the table {self.storage.url} cannot be written: {first_line(error)}") from second
-        listed = {unquote(path) for path in pa.table(self._handle.get_add_actions())["path"].to_pylist()}
-        stands = all(self._handle.transaction_version(_PREFIX + name) == value for name, value in numbers.items())
-        if self.version > before and stands and (numbers or paths & listed):
-            log.warning("a commit to %s stood in spite of an error: %s", self.storage.url, first_line(error))
-            return
-        if self.version > before and numbers:
-            raise StoreInUse(f"another process writes to the table {self.storage.url}: stop one of the two") from error
-        raise StoreError(f"the table {self.storage.url} cannot be written: {first_line(error)}") from error
+            raise StoreError(
+                f"the table {self.storage.url} cannot be written: {first_line(error or second)}"
+            ) from second
+        self.reopened += 1
+        doubt, self._doubt = self._doubt, {}
+        last = self._handle.transaction_version(_PREFIX + _COMMIT)
+        if last is None or last not in doubt:
+            return None
+        self._last_commit = last
+        return doubt[last]
+
+    def _fence(self) -> None:
+        """Refuses to write when the last commit that the handle knows of is not ours."""
+        if self._handle.transaction_version(_PREFIX + _COMMIT) != self._last_commit:
+            raise StoreInUse(f"another process writes to the table {self.storage.url}: stop one of the two")
 
     def _sync_commits(self, before: int) -> None:
         names = [f"_delta_log/{version:020d}.json" for version in range(before + 1, self.version + 1)]

@@ -1,0 +1,52 @@
+"""One writer on a store: a lock on a local folder, which the operating system drops when its holder dies.
+
+Stores elsewhere have no such lock; there the commits' fence stops the second writer (`table.Table`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+import filelock
+
+from fraiseql_events.errors import StoreError, StoreInUse
+from fraiseql_events.log.storage import local_path
+
+LOCK: Final = ".lock"
+OWNER: Final = ".owner"
+
+
+class StoreLock:
+    """Held from the moment that it is made until `release`.
+
+    Args:
+        store: the folder or URL of the store; a folder is made when it is missing.
+
+    Raises:
+        StoreInUse: another process, or another log of this one, holds it.
+        StoreError: the folder cannot be made or written.
+    """
+
+    def __init__(self, store: str) -> None:
+        self._lock: filelock.BaseFileLock | None = None
+        folder = local_path(store)
+        if folder is None:
+            return
+        owner = folder / OWNER
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(folder / LOCK, timeout=0, thread_local=False)
+            self._lock.acquire()
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        except filelock.Timeout:
+            holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+            raise StoreInUse(f"the store {store} is in use by {holder}: stop that, or name another --store") from None
+        except OSError as error:
+            raise StoreError(f"the store {store} cannot be opened: {error.strerror or error}") from error
+
+    def release(self) -> None:
+        """Lets others in; again does nothing."""
+        if self._lock is not None:
+            self._lock.release()
