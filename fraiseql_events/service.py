@@ -115,7 +115,7 @@ class Service:
             "entities": {name: entity_json(found) for name, found in sorted(log.entities.items())},
             "events_per_second": round(log.events_per_second, 1),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
-            "last_error": str(failure) if failure else log.last_error,
+            "last_error": str(failure) if failure else log.last_error or bridge.trouble,
             "nats": self.nats_url,
             "store": self.options.store,
         }

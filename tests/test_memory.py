@@ -69,8 +69,6 @@ def test_five_million_events_take_the_memory_of_half_a_million(tmp_path: Path) -
     for entity, share in (("*", 1), ("Order", 4)):
         server, client = peaks(small, entity, 500_000 // share)
         large_server, large_client = peaks(large, entity, 5_000_000 // share)
-        said = (
-            f"{entity}, MiB: server {server >> 20}, {large_server >> 20} client {client >> 20}, {large_client >> 20}"
-        )
+        said = f"{entity}, MiB: server {server >> 20}, {large_server >> 20} client {client >> 20}, {large_client >> 20}"
         assert large_server <= 1.3 * server, said
         assert large_client <= 1.3 * client, said

@@ -44,6 +44,7 @@ class BridgeStatus:
         last_sequence: the last message that the stream is known to hold.
         lag: messages of the stream that the sink does not have yet.
         missed: messages that were removed from the stream before they could be read.
+        trouble: why nothing can be read just now.
         failure: why it stopped, if it did.
     """
 
@@ -51,6 +52,7 @@ class BridgeStatus:
     last_sequence: int
     lag: int
     missed: int
+    trouble: str | None
     failure: EventsError | None
 
 
@@ -134,8 +136,15 @@ class Bridge:
         with self._lock:
             queued = self._queued_messages
         if reader is None:
-            return BridgeStatus(self._sequence, 0, 0, 0, self._failure)
-        return BridgeStatus(self._sequence, reader.last_sequence, reader.pending + queued, reader.missed, self._failure)
+            return BridgeStatus(self._sequence, 0, 0, 0, None, self._failure)
+        return BridgeStatus(
+            sequence=self._sequence,
+            last_sequence=reader.last_sequence,
+            lag=reader.lag + queued,
+            missed=reader.position.missed,
+            trouble=reader.trouble,
+            failure=self._failure,
+        )
 
     def wait_until_read(self, poll: Callable[[BridgeStatus], None] = lambda status: None) -> None:
         """Waits until the sink has all that the stream held when the bridge started.

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import sysconfig
 import time
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from fraiseql_events.errors import NatsUnavailable
 
+log: Final = logging.getLogger(__name__)
+
 START_SECONDS: Final = 15
 STOP_SECONDS: Final = 5
 _CONFIG: Final = """\
 listen: "127.0.0.1:{port}"
-server_name: fraiseql-events-embedded
+server_name: {name}
 ports_file_dir: {folder}
-jetstream {{ store_dir: {jetstream}, sync_interval: "1s" }}
+jetstream {{ store_dir: {folder}, sync_interval: "1s" }}
 max_payload: 8MB
 """
 
@@ -45,12 +51,10 @@ class EmbeddedNats:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._log = self._folder / "nats-server.log"
         config = self._folder / "nats-server.conf"
-        text = _CONFIG.format(
-            port=port or -1, folder=json.dumps(str(self._folder)), jetstream=json.dumps(str(self._folder))
-        )
+        name = f"fraiseql-events-{blake2b(str(self._folder).encode(), digest_size=6).hexdigest()}"
+        text = _CONFIG.format(port=port or -1, name=name, folder=json.dumps(str(self._folder)))
         config.write_text(text, encoding="utf-8")
-        for old in self._folder.glob("*.ports"):
-            old.unlink()
+        stop_orphan(self._folder, name)
         with self._log.open("wb") as sink:
             self._process = subprocess.Popen(
                 [str(find_server()), "--config", str(config)],
@@ -104,6 +108,41 @@ class EmbeddedNats:
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {self._process.returncode}"
+
+
+def stop_orphan(folder: Path, name: str) -> None:
+    """Ends a server that serves this folder still, its parent having been killed; two would spoil its files.
+
+    The ports file of a server has its process id in its name. That the process is that server is told by what answers
+    at the port: a process id may have been given to another program since.
+    """
+    for ports in folder.glob("*.ports"):
+        try:
+            url = str(json.loads(ports.read_text(encoding="utf-8"))["nats"][0])
+            process = int(ports.stem.rpartition("_")[2])
+            if _server_name(url) == name:
+                log.warning("ending an embedded nats-server (process %d) that its program left behind", process)
+                os.kill(process, signal.SIGTERM)
+                _wait_until_gone(url, name)
+        except (OSError, ValueError, KeyError, IndexError):
+            pass  # nothing answers, or something else: the file is a dead server's
+        ports.unlink(missing_ok=True)
+
+
+def _server_name(url: str) -> str | None:
+    """The name that a NATS server introduces itself by."""
+    host, _, port = url.rpartition("//")[2].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=2) as connection, connection.makefile("rb") as reader:
+        found: str | None = json.loads(reader.readline().removeprefix(b"INFO ")).get("server_name")
+        return found
+
+
+def _wait_until_gone(url: str, name: str) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        if _server_name(url) != name:
+            return
+        time.sleep(0.05)
 
 
 def find_server() -> Path:

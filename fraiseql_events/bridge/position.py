@@ -15,12 +15,14 @@ class StreamPosition:
         created: when the stream was created, in microseconds since the epoch.
         published: when JetStream stored the message, in nanoseconds since the epoch; 0 before the first.
         digest: 63 bits of a hash of its payload; 0 before the first.
+        missed: messages before it that were removed from the stream before they could be read.
     """
 
     sequence: int
     created: int
     published: int = 0
     digest: int = 0
+    missed: int = 0
 
 
 def digest(payload: bytes) -> int:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -78,6 +78,9 @@ class StreamReader:
         self._pull_number = 0
         self._consumer_sequence = 0
         self._broken: str | None = None
+        self._gaps: list[tuple[int, int]] = []
+        self._reads_all = True
+        self._given_up = range(0)
         self._heard = time.monotonic()
         self._reconnects = 0
         self._wake = asyncio.Event()
@@ -85,7 +88,8 @@ class StreamReader:
         self.position = start or StreamPosition(0, 0)
         self.pending = 0
         self.last_sequence = 0
-        self.missed = 0
+        #: Up to here what was not read is known to be gone.
+        self._floor = 0
 
     async def open(self) -> None:
         """Finds or creates the stream, makes sure that it is the known one, and creates the consumer.
@@ -101,9 +105,24 @@ class StreamReader:
             await check_identity(self._client, info, self._options.stream, self.position)
         else:
             self.position = StreamPosition(self.position.sequence, created)
-        self._note_missed(info.state.first_seq, info.state.messages)
+        self._reads_all = self._options.subject in (">", *(info.config.subjects or ()))
+        if self.position.sequence == 0:
+            self._floor = max(self._floor, info.state.first_seq - 1)  # older than this history
+        self._note_missed(info.state.first_seq)
         self.last_sequence = info.state.last_seq
         await self._open_consumer()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be read just now; None while all is well."""
+        if not self._client.is_connected:
+            return "the NATS server does not answer"
+        return self._broken
+
+    @property
+    def lag(self) -> int:
+        """Messages of the stream that have not been delivered."""
+        return self.pending if self.trouble is None else max(self.pending, self.last_sequence - self.position.sequence)
 
     async def run(self) -> None:
         """Reads until `stop`; call `open` first."""
@@ -111,7 +130,7 @@ class StreamReader:
         while not self._stopping:
             try:
                 await self._keep_reading()
-                if time.monotonic() - polled >= POLL_SECONDS:
+                if self._gaps or time.monotonic() - polled >= POLL_SECONDS:
                     polled = time.monotonic()
                     await self._poll()
             except (nats.errors.Error, OSError) as error:
@@ -145,6 +164,7 @@ class StreamReader:
                 self.position.created,
                 messages.published[-1],
                 digest(messages.payloads[-1]),
+                self.position.missed - sum(sequence in self._given_up for sequence in messages.sequences),
             )
             self._deliver(messages, self.position)
             self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
@@ -160,6 +180,8 @@ class StreamReader:
             self._broken = f"message {in_consumer} of the consumer came after {self._consumer_sequence}"
             return
         self._consumer_sequence = in_consumer
+        if sequence > (before := max(last, self._floor)) + 1:
+            self._gaps.append((before + 1, sequence - 1))  # never there, or removed: `_poll` finds out
         messages.sequences.append(sequence)
         messages.subjects.append(frames.subjects[index])
         messages.published.append(int(words[at + 2]))
@@ -201,8 +223,9 @@ class StreamReader:
 
     async def _open_consumer(self) -> None:
         self._reconnects = self._client.stats["reconnects"]
-        if self._subscription is not None:
-            await self._client.unsubscribe_bulk(self._subscription)
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await self._client.unsubscribe_bulk(subscription)
         self._pulls.clear()
         self._consumer_sequence = 0
         self._inbox = self._client.new_inbox()
@@ -230,22 +253,33 @@ class StreamReader:
         """Asks how far the stream is ahead, for status; what comes in says it only while something comes in."""
         if not self._client.is_connected or self._broken is not None:
             return
+        stream = await self._client.jsm().stream_info(self._options.stream)
+        self._note_missed(stream.state.first_seq)
+        self.last_sequence = max(self.last_sequence, stream.state.last_seq)
         info = await self._client.jsm().consumer_info(self._options.stream, self._options.consumer)
         if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:
             self.pending = info.num_pending or 0
 
-    def _note_missed(self, first: int, messages: int) -> None:
-        """Messages that retention removed before they were read are counted and said, never skipped in silence."""
-        gone = first - self.position.sequence - 1
-        if self.position.sequence and messages and gone > 0:
-            self.missed += gone
-            log.error(
-                "%d messages of the stream %s (%d to %d) were removed before they were read: they are lost",
-                gone,
-                self._options.stream,
-                self.position.sequence + 1,
-                first - 1,
-            )
+    def _note_missed(self, first: int) -> None:
+        """Messages that were removed before they were read are counted and said, never skipped in silence.
+
+        Args:
+            first: the first sequence that the stream still holds. What is neither read nor there any more is given up;
+                should some of it be under way still, it is counted back when it comes.
+        """
+        gaps, self._gaps = self._gaps, []
+        if not self._reads_all:
+            return  # what is gone may have been other subjects' messages, never meant for us
+        behind = max(self.position.sequence, self._floor)
+        gone = sum(max(0, min(last, first - 1) - start + 1) for start, last in gaps) + max(0, first - 1 - behind)
+        if first - 1 > behind:
+            follows = self._given_up and self._given_up.stop == behind + 1
+            self._given_up = range(self._given_up.start if follows else behind + 1, first)
+            self._floor = first - 1
+        if gone:
+            self.position = replace(self.position, missed=self.position.missed + gone)
+            name = self._options.stream
+            log.error("%d messages of the stream %s before %d were removed before they were read", gone, name, first)
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -174,7 +174,13 @@ class History:
         created = number("created")
         stream = None
         if created is not None:
-            stream = StreamPosition(number("sequence") or 0, created, number("published") or 0, number("digest") or 0)
+            stream = StreamPosition(
+                number("sequence") or 0,
+                created,
+                number("published") or 0,
+                number("digest") or 0,
+                number("missed") or 0,
+            )
         return Reached(number("offset") or 0, stream, number("dead_letters") or 0)
 
     def _check(self) -> None:
@@ -197,6 +203,7 @@ def _numbers(reached: Reached) -> dict[str, int]:
             "created": stream.created,
             "published": stream.published,
             "digest": stream.digest,
+            "missed": stream.missed,
         }
     return numbers
 

@@ -260,3 +260,77 @@ def test_an_embedded_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         port = int(server.url.rpartition(":")[2])
         with pytest.raises(NatsUnavailable, match="address already in use"):
             EmbeddedNats(tmp_path / "b", port=port)
+
+
+def test_an_embedded_server_that_was_left_behind_is_ended_by_the_next(tmp_path: Path) -> None:
+    left_behind = EmbeddedNats(tmp_path)  # as after a kill -9 of its program
+    source = StreamOptions(nats=left_behind.url)
+    publish([(subject_of("Order", "x"), b"{}")] * 3, source)
+    with EmbeddedNats(tmp_path) as server:
+        assert left_behind._process.wait(5) is not None
+        info = manage(StreamOptions(nats=server.url), lambda js: js.stream_info("fraiseql-entity-changes"))
+        assert info.state.messages == 3
+    (tmp_path / "nats-server_1.ports").write_text('{"nats": ["nats://127.0.0.1:1"]}')
+    EmbeddedNats(tmp_path).close()  # process 1 is nobody's server
+
+
+def test_a_consumer_that_cannot_be_made_anew_at_once_is_tried_again(
+    source: StreamOptions, send: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fraiseql_events.bridge import reader
+
+    make, faults = reader.open_consumer, [TimeoutError("slow"), TimeoutError("slow")]
+
+    async def open_consumer(*arguments: Any) -> int:
+        if faults and arguments[2] > 1:
+            raise faults.pop()
+        return await make(*arguments)
+
+    monkeypatch.setattr(reader, "open_consumer", open_consumer)
+    send(*events(0, 10))
+    with reading(source) as (bridge, sink):
+        until(lambda: len(sink.ids) == 10)
+        manage(source, lambda js: js.delete_consumer(source.stream, source.consumer))
+        send(*events(10, 20))
+        until(lambda: len(sink.ids) == 20)
+        assert not faults
+        assert bridge.status.trouble is None
+
+
+def test_messages_that_go_while_reading_is_held_up_are_counted(source: StreamOptions, send: Callable[..., int]) -> None:
+    manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject], max_msgs=1000))
+    sink = Collector()
+    with reading(source, sink=sink) as (bridge, _):
+        send(*events(0, 10))
+        until(lambda: len(sink.ids) == 10)
+        sink.go.clear()
+        send(*events(10, 120_000))
+        sink.go.set()
+        until(lambda: bridge.status.sequence == 120_000 and bridge.status.missed + len(sink.ids) == 120_000)
+        assert bridge.status.missed > 1000
+        assert sink.ids == sorted(set(sink.ids), key=int)
+    assert sink.position is not None
+
+
+def test_a_stream_that_was_emptied_before_it_was_read_is_counted(
+    source: StreamOptions, send: Callable[..., int]
+) -> None:
+    position = known(source, send)
+    send(*events(10, 510))
+    manage(source, lambda js: js.purge_stream(source.stream))
+    with reading(source, position) as (bridge, sink):
+        assert bridge.status.missed == 500
+        send(*events(510, 520))
+        until(lambda: len(sink.ids) == 10)
+    assert sink.position is not None
+    assert sink.position.missed == 500
+    with reading(source, sink.position) as (bridge, _):
+        assert bridge.status.missed == 500
+
+
+def test_deleted_messages_that_others_surround_are_not_missed(source: StreamOptions, send: Callable[..., int]) -> None:
+    send(*events(0, 10))
+    manage(source, lambda js: js.delete_msg(source.stream, 5))
+    with reading(source) as (bridge, sink):
+        until(lambda: len(sink.ids) == 9)
+        assert bridge.status.missed == 0
