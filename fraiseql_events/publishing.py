@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from fraiseql_events.bridge.arrow_payload import check_batch
+from fraiseql_events.bridge.arrow_payload import READ_ERRORS, check_batch
 from fraiseql_events.bridge.decode import decode
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.bridge.publisher import Message, subject_of
@@ -38,6 +38,8 @@ def read_messages(path: Path) -> Iterator[Message]:
     Raises:
         InvalidArgument: the first thing that is wrong, and where.
     """
+    if path.exists() and not path.is_file():
+        return _messages_of(path)  # a pipe by another name: it can be read once only
     for _ in _messages_of(path):
         pass
     return _messages_of(path)
@@ -91,8 +93,10 @@ def _columnar(source: BinaryIO, head: bytes, name: str) -> Iterator[Message]:
             if bad:
                 raise InvalidArgument(f"{name}, row {seen + good + 1}: {bad[good]}")
             seen += batch.num_rows
-    except (Unreadable, pa.ArrowException) as error:
-        raise InvalidArgument(f"{name}: {str(error).splitlines()[0]}") from error
+    except InvalidArgument:
+        raise
+    except (Unreadable, *READ_ERRORS) as error:
+        raise InvalidArgument(f"{name}: {(str(error).splitlines() or ['it cannot be read'])[0]}") from error
 
 
 def _batches(source: BinaryIO, head: bytes) -> Iterator[pa.RecordBatch]:

@@ -6,9 +6,11 @@ zone. A row that is no event is a bad row by itself; a stream that cannot be rea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,11 +18,15 @@ from fraiseql_events.bridge.unreadable import BadRow, Unreadable
 from fraiseql_events.event import MAX_ENTITY_TYPE_BYTES, SCHEMA
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, TIMESTAMP, parse_times
 
+#: What pyarrow raises for bytes, names and types that are not as expected.
+READ_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, EOFError, OverflowError)
+#: A compressed or dictionary-encoded payload may not grow to more than this.
+MAX_EXPANDED_BYTES: Final = 256 << 20
+
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _ALIASES: Final = {"event_id": ("id", "event_id"), "org_id": ("org_id", "tenant_id")}
-_read_lines: Final = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _read_value: Final = msgspec.json.Decoder(msgspec.Raw).decode
-_READ_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, EOFError)
 
 
 def is_arrow(payload: bytes) -> bool:
@@ -29,31 +35,33 @@ def is_arrow(payload: bytes) -> bool:
 
 
 def read_arrow(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
-    """Reads an Arrow IPC stream of events.
+    """Reads an Arrow IPC stream of events, or several one behind the other.
 
     Returns:
         Batches of `SCHEMA`, and the rows that are no events (their payload: an Arrow IPC stream of that one row).
+        When a later part cannot be read, it is one bad row with the bytes that are left.
 
     Raises:
-        Unreadable: the stream is broken, or lacks a column.
+        Unreadable: nothing of it can be read.
     """
-    try:
-        return _read_batches(payload)
-    except _READ_ERRORS as error:
-        raise Unreadable(f"not a readable Arrow IPC stream: {_first_line(error)}") from None
-
-
-def _read_batches(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
     events: list[pa.RecordBatch] = []
     bad: list[BadRow] = []
-    seen = 0
-    with pa.ipc.open_stream(payload) as reader:
-        for source in reader:
-            source.validate(full=True)
-            batch, wrong = check_batch(source)
-            bad += [BadRow(seen + row + 1, reason, _one_row(source, row)) for row, reason in sorted(wrong.items())]
-            events.append(batch)
-            seen += source.num_rows
+    seen = start = 0
+    source = pa.BufferReader(payload)
+    while start < len(payload):
+        try:
+            for batch in _batches(source):
+                found, wrong = check_batch(batch)
+                bad += [BadRow(seen + row + 1, reason, _one_row(batch, row)) for row, reason in sorted(wrong.items())]
+                events.append(found)
+                seen += batch.num_rows
+        except READ_ERRORS as error:
+            reason = f"not a readable Arrow IPC stream: {_first_line(error)}"
+            if not start:
+                raise Unreadable(reason) from None
+            bad.append(BadRow(seen + 1, reason, payload[start:]))
+            break
+        start = source.tell()
     return events, bad
 
 
@@ -63,7 +71,11 @@ def check_batch(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]
     Raises:
         Unreadable: a column is missing, or of a type that is not its own.
     """
-    wrong: dict[int, str] = {}
+    wrong = _damaged_rows(source)
+    if wrong:
+        rows = [row for row in range(source.num_rows) if row not in wrong]
+        events, others = check_batch(source.take(pa.array(rows, pa.int64())))
+        return events, wrong | {rows[row]: reason for row, reason in others.items()}
     columns = {name: _column(source, name, wrong) for name in SCHEMA.names}
     for field in SCHEMA:
         if not field.nullable:
@@ -80,24 +92,54 @@ def check_batch(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), wrong
 
 
+def _batches(source: pa.BufferReader) -> Iterator[pa.RecordBatch]:
+    with pa.ipc.open_stream(source) as reader:
+        for batch in reader:
+            if batch.nbytes > MAX_EXPANDED_BYTES:
+                raise ValueError(f"it grows to more than {MAX_EXPANDED_BYTES >> 20} MiB")
+            yield batch
+
+
+def _damaged_rows(source: pa.RecordBatch) -> dict[int, str]:
+    """The rows whose bytes are not what their types say, such as text that is not UTF-8."""
+    try:
+        source.validate(full=True)
+    except READ_ERRORS:
+        source.validate()
+        damaged: dict[int, str] = {}
+        for row in range(source.num_rows):
+            try:
+                source.slice(row, 1).validate(full=True)
+            except READ_ERRORS as error:
+                damaged[row] = f"not readable Arrow data: {_first_line(error)}"
+        if len(damaged) == source.num_rows or not damaged:
+            raise
+        return damaged
+    return {}
+
+
 def _column(source: pa.RecordBatch, name: str, wrong: dict[int, str]) -> pa.Array:
     field = SCHEMA.field(name)
-    found = [source.column(alias) for alias in _ALIASES.get(name, (name,)) if alias in source.schema.names]
+    names = source.schema.names
+    found = [source.column(names.index(alias)) for alias in _ALIASES.get(name, (name,)) if alias in names]
     if not found:
         if field.nullable:
             return pa.nulls(source.num_rows, field.type)
         raise Unreadable(f"there is no column {name}")
-    column = found[0] if len(found) == 1 else pc.coalesce(*found)
     try:
-        return _times(column, wrong) if name == "timestamp" else _texts(column)
-    except _READ_ERRORS as error:
-        raise Unreadable(
-            f"the column {name} is {column.type}; {field.type} is expected: {_first_line(error)}"
-        ) from None
+        if name == "timestamp":
+            return _times(found[0], wrong)
+        return pc.coalesce(*[_texts(column) for column in found])
+    except READ_ERRORS as error:
+        wrong_type = f"the column {name} is {found[0].type}; {field.type} is expected"
+        raise Unreadable(f"{wrong_type}: {_first_line(error)}") from None
 
 
 def _texts(column: pa.Array) -> pa.StringArray:
     if pa.types.is_dictionary(column.type):
+        longest = pc.max(pc.binary_length(_texts(column.dictionary))).as_py() or 0
+        if longest * len(column) > MAX_EXPANDED_BYTES:
+            raise ValueError(f"it may grow to more than {MAX_EXPANDED_BYTES >> 20} MiB")
         column = column.dictionary_decode()
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         raise pa.ArrowInvalid("bytes are no text")
@@ -109,24 +151,21 @@ def _times(column: pa.Array, wrong: dict[int, str]) -> pa.TimestampArray:
         times, bad = parse_times(pc.fill_null(_texts(column), ""))
         wrong |= {row: f"timestamp {reason}" for row, reason in bad.items() if column[row].is_valid}
         return times
+    numbers = pc.fill_null(column.view(pa.int64()), 0).to_numpy()
     if column.type.unit == "ns":
-        column = pc.floor_temporal(column, unit="microsecond")
-    zoned = column.cast(pa.timestamp("us", column.type.tz), safe=column.type.unit != "ns")
-    times = zoned.view(pa.int64())
-    outside = pc.or_(pc.less(times, MIN_MICROS), pc.greater(times, MAX_MICROS))
-    _note(wrong, outside, "timestamp is outside the years 0001 to 9999 in UTC")
-    return times.view(TIMESTAMP)
+        micros = np.floor_divide(numbers, 1000)
+        outside = np.zeros(len(numbers), bool)
+    else:
+        factor = _UNITS[column.type.unit]
+        outside = (numbers < -(-MIN_MICROS // factor)) | (numbers > MAX_MICROS // factor)
+        micros = np.where(outside, 0, numbers) * factor
+    _note(wrong, pa.array(outside), "timestamp is outside the years 0001 to 9999 in UTC")
+    missing = pc.is_null(column).to_numpy(zero_copy_only=False)
+    return pa.array(micros, pa.int64(), mask=missing).view(TIMESTAMP)
 
 
 def _check_json(texts: pa.StringArray, wrong: dict[int, str]) -> None:
-    """Notes the rows whose text is not one JSON value; all at once where no text holds a line break."""
-    if not pc.any(pc.match_substring(texts, "\n"), min_count=0).as_py():
-        values = [text for text in texts.cast(pa.binary()).to_pylist() if text is not None]
-        try:
-            if len(_read_lines(b"\n".join(values))) == len(values):
-                return
-        except (msgspec.DecodeError, RecursionError):
-            pass
+    """Notes the rows whose text is not one JSON value."""
     for row, text in enumerate(texts.to_pylist()):
         try:
             if text is not None:
@@ -142,11 +181,22 @@ def _note(wrong: dict[int, str], rows: pa.BooleanArray, reason: str) -> None:
 
 
 def _one_row(source: pa.RecordBatch, row: int) -> bytes:
+    """A row as an Arrow IPC stream of its own, without the dictionaries and buffers that it shares with others."""
+    columns = [_alone(column.slice(row, 1)) for column in source.columns]
+    alone = pa.RecordBatch.from_arrays(columns, names=source.schema.names)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, source.schema) as writer:
-        writer.write_batch(source.slice(row, 1))
+    with pa.ipc.new_stream(sink, alone.schema) as writer:
+        writer.write_batch(alone)
     row_bytes: bytes = sink.getvalue().to_pybytes()
     return row_bytes
+
+
+def _alone(value: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(value.type):
+        return value.dictionary_decode()
+    if pa.types.is_string_view(value.type) or pa.types.is_binary_view(value.type):
+        return value.cast(pa.large_string() if pa.types.is_string_view(value.type) else pa.large_binary())
+    return value
 
 
 def _first_line(error: BaseException) -> str:

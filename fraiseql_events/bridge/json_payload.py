@@ -69,11 +69,12 @@ def read_event(payload: bytes) -> JsonEvent:
 def split_lines(payload: bytes) -> list[tuple[int, bytes]]:
     """The lines of newline-delimited JSON that hold something, with their numbers from 1.
 
-    Empty when no line looks like an object: a single object, broken and written over several lines, is one bad
-    payload and not many.
+    Empty when fewer than half of them look like objects: a single object, broken and written over several lines, is
+    one bad payload and not many.
     """
     lines = [(number, line) for number, line in enumerate(payload.split(b"\n"), 1) if line.strip()]
-    return lines if any(_looks_whole(line.strip()) for _, line in lines) else []
+    whole = sum(_looks_whole(line.strip()) for _, line in lines)
+    return lines if 2 * whole >= len(lines) else []
 
 
 def find_invalid_utf8(payloads: Sequence[bytes]) -> set[int]:
@@ -137,11 +138,13 @@ def _fields_of(payload: bytes) -> Any:
     try:
         return _read_fields(payload)
     except msgspec.ValidationError:
-        raise Unreadable(f"the JSON is {_kind(payload.strip())}; an event is an object") from None
+        kind = NotJson if b"\n" in payload.strip() else Unreadable  # there may be events in the lines that follow
+        raise kind(f"the JSON is {_kind(payload.strip())}; an event is an object") from None
     except msgspec.DecodeError as error:
         raise NotJson(f"not valid JSON: {_explain(str(error))}") from None
     except RecursionError:
-        raise Unreadable("the JSON is nested too deeply to be read (about 1000 levels are the most)") from None
+        kind = NotJson if b"\n" in payload.strip() else Unreadable
+        raise kind("the JSON is nested too deeply to be read (about 1000 levels are the most)") from None
 
 
 def _required(fields: Any, name: str) -> str:

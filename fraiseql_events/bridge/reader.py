@@ -29,6 +29,7 @@ PULL_SECONDS: Final = 10
 HEARTBEAT_SECONDS: Final = 2
 SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 POLL_SECONDS: Final = 1.0
+REQUEST_SECONDS: Final = 1.5
 
 _ACK: Final = b"$JS.ACK."
 _HEARTBEAT: Final = b"100"
@@ -253,10 +254,11 @@ class StreamReader:
         """Asks how far the stream is ahead, for status; what comes in says it only while something comes in."""
         if not self._client.is_connected or self._broken is not None:
             return
-        stream = await self._client.jsm().stream_info(self._options.stream)
+        manager = self._client.jsm(timeout=REQUEST_SECONDS)
+        stream = await manager.stream_info(self._options.stream)
         self._note_missed(stream.state.first_seq)
         self.last_sequence = max(self.last_sequence, stream.state.last_seq)
-        info = await self._client.jsm().consumer_info(self._options.stream, self._options.consumer)
+        info = await manager.consumer_info(self._options.stream, self._options.consumer)
         if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:
             self.pending = info.num_pending or 0
 

@@ -309,3 +309,84 @@ def test_nothing_at_all_is_an_empty_batch() -> None:
     assert read().events.num_rows == 0
     assert read().events.schema == SCHEMA
     assert dumps({}) == b"{}"
+
+
+@pytest.mark.parametrize("first", [b"null", b"1", b"[1]", b'"x"', b"true", b"[" * 5000 + b"]" * 5000])
+def test_a_first_line_of_any_other_json_costs_only_itself(first: bytes) -> None:
+    decoded = read(b"\n".join([first, an_event(id="1"), an_event(id="2")]))
+    assert decoded.events.column("event_id").to_pylist() == ["1", "2"]
+    assert [(letter.line, letter.payload) for letter in decoded.dead] == [(1, first)]
+
+
+def test_a_broken_object_with_objects_in_it_is_one_dead_letter() -> None:
+    written = json.dumps(json.loads(an_event(data=[{}, {"a": 1}])), indent=1).encode()
+    assert reason(written.replace(b'{\n   "a": 1\n  }', an_event())[:-2])
+
+
+@pytest.mark.parametrize("texts", [["1 2", ""], ['{"a":', "1}", "3 4"], [" ", "{}"]])
+def test_arrow_rows_are_json_each_for_itself(texts: list[str]) -> None:
+    rows = pa.concat_batches([arrow_event()] * len(texts))
+    columns = {name: rows.column(name) for name in SCHEMA.names} | {"data": pa.array(texts)}
+    decoded = read(to_ipc(pa.RecordBatch.from_pydict(columns)))
+    good = [text for text in texts if text == "{}"]
+    assert decoded.events.column("data").to_pylist() == good
+    assert len(decoded.dead) == len(texts) - len(good)
+
+
+def test_one_damaged_arrow_row_costs_only_itself() -> None:
+    three = pa.concat_batches([arrow_event()] * 3)
+    payload = to_ipc(three.set_column(7, "org_id", pa.array(["good", "b@d!", "good"])))
+    decoded = read(payload.replace(b"b@d!", b"b\xffd!"))
+    assert decoded.events.column("org_id").to_pylist() == ["good", "good"]
+    assert decoded.dead[0].line == 2
+    assert "not readable Arrow data" in decoded.dead[0].reason
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_one_arrow_time_out_of_range_costs_only_itself(unit: str) -> None:
+    three = pa.concat_batches([arrow_event()] * 3)
+    columns = {name: three.column(name) for name in SCHEMA.names}
+    columns["timestamp"] = pa.array([0, 2**62, 1], pa.timestamp(unit))
+    decoded = read(to_ipc(pa.RecordBatch.from_pydict(columns)))
+    assert decoded.events.num_rows == 2
+    assert [letter.line for letter in decoded.dead] == [2]
+
+
+def test_an_hour_that_comes_twice_is_no_trouble() -> None:
+    twice = pa.array([1_792_891_800_000_000_123], pa.timestamp("ns", "Europe/Berlin"))
+    expected = datetime.fromtimestamp(1_792_891_800, UTC)
+    assert event(to_ipc(arrow_event(timestamp=twice)))["timestamp"] == expected
+
+
+def test_arrow_streams_one_behind_the_other_are_all_read() -> None:
+    payload = to_ipc(arrow_event())
+    assert read(payload + payload).events.num_rows == 2
+    decoded = read(payload + b"junk")
+    assert decoded.events.num_rows == 1
+    assert [(letter.line, letter.payload) for letter in decoded.dead] == [(2, b"junk")]
+
+
+def test_bad_arrow_rows_do_not_carry_the_others_with_them() -> None:
+    rows = 2000
+    many = pa.concat_batches([arrow_event()] * rows)
+    columns = {name: many.column(name) for name in SCHEMA.names if name not in ("event_id", "user_id", "org_id")}
+    columns["event_id"] = pa.nulls(rows, pa.string())
+    columns["user_id"] = pa.array([f"user {n}" for n in range(rows)]).dictionary_encode()
+    columns["org_id"] = pa.array([f"an organisation with a long name {n}" for n in range(rows)], pa.string_view())
+    dead = read(to_ipc(pa.RecordBatch.from_pydict(columns))).dead
+    assert len(dead) == rows
+    assert max(len(letter.payload) for letter in dead) < 3000
+
+
+def test_a_payload_that_grows_without_bounds_is_a_dead_letter() -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 10_000]))
+    many = {name: pa.array([value] * 100_000) for name, value in arrow_event().to_pylist()[0].items()}
+    batch = pa.RecordBatch.from_pydict(many | {"entity_id": text, "data": pa.array(["1"] * 100_000)})
+    assert "grow to more than 256 MiB" in reason(to_ipc(batch))
+
+
+def test_columns_that_come_twice_or_in_several_types_are_read() -> None:
+    first = arrow_event()
+    both = first.append_column("id", pa.array([5]))
+    assert event(to_ipc(both))["event_id"] == "5"
+    assert event(to_ipc(first.append_column("entity_id", pa.array(["second"]))))["entity_id"] == "o-1"
