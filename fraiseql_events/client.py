@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,8 @@ import pyarrow.flight as fl
 from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
 from fraiseql_events.stream import EventStream, Frames, check_frames
-from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Ticket, Time, end_micros, start_micros
+from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Ticket, entity_or_all
+from fraiseql_events.time_range import Time, end_micros, start_micros
 from fraiseql_events.timestamps import EPOCH, parse_time
 
 if TYPE_CHECKING:
@@ -137,14 +139,14 @@ class EventClient:
         """
         check_frames(frames)
         ticket = Ticket(
-            entity=entity,
+            entity=_entity(entity),
             start=start_micros(start),
             end=end_micros(end),
-            limit=limit,
+            limit=_integer(limit),
             columns=_names("columns", columns),
             event_types=_names("event_types", event_types),
-            after_offset=after_offset,
-            batch_size=batch_size,
+            after_offset=_integer(after_offset),
+            batch_size=_integer(batch_size),
         )
         schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
         return EventStream(lambda: self._open(ticket), schema, frames)
@@ -293,16 +295,35 @@ def _call_options() -> fl.FlightCallOptions:
 
 
 def _check_url(url: str) -> str:
+    if not isinstance(url, str):
+        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
     scheme, found, rest = url.partition("://")
     if not found or scheme not in _SCHEMES or not rest:
         raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
     return url
 
 
+def _entity(entity: str) -> str | None:
+    if entity is None:
+        raise InvalidArgument("entity is None: name an entity type such as 'Order', or '*' for all")
+    return entity_or_all(entity)
+
+
+def _integer(value: Any) -> Any:
+    """Whole numbers of other kinds (NumPy's) as Python's own; `Ticket` refuses the rest."""
+    try:
+        return value if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return value
+
+
 def _names(option: str, names: Sequence[str] | None) -> tuple[str, ...] | None:
     if isinstance(names, str):
         raise InvalidArgument(f"{option}={names!r} is one text: write {option}=[{names!r}]")
-    return None if names is None else tuple(names)
+    try:
+        return None if names is None else tuple(names)
+    except TypeError:
+        raise InvalidArgument(f"{option}={names!r}: it must be a list of strings") from None
 
 
 def _sentence(error: Exception) -> str:

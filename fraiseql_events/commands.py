@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import signal
 import sys
@@ -38,6 +39,7 @@ def serve(options: Namespace) -> int:
     from fraiseql_events.service import Service
 
     stop = _stop_on_signals()
+    _raise_file_limit()
     with Service(_service_options(options, listen=options.listen)) as service:
         print(f"ready {service.url}", flush=True)
         while not stop.wait(0.2):
@@ -166,6 +168,17 @@ def _stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
     return stop
+
+
+def _raise_file_limit() -> None:
+    """Lets this process open as many files as it may: a stream of all entity types holds one of each open."""
+    try:
+        import resource
+    except ImportError:
+        return  # Windows has no such limit
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _shown(batches: Iterable[pa.RecordBatch], progress: Any) -> Iterator[pa.RecordBatch]:

@@ -5,6 +5,7 @@ The event contract is FraiseQL's: one JSON object for each change of an entity. 
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,6 +81,14 @@ def dead_letter_batch(letters: list[DeadLetter]) -> pa.RecordBatch:
         pa.array([letter.payload for letter in letters], pa.binary()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DEAD_LETTER_SCHEMA)
+
+
+def text_or_base64(payload: bytes) -> tuple[str | None, str | None]:
+    """Bytes as JSON and CSV can hold them: as text where they are UTF-8, else in base64."""
+    try:
+        return payload.decode(), None
+    except UnicodeDecodeError:
+        return None, base64.b64encode(payload).decode()
 
 
 def check_entity_type(name: str) -> str | None:

@@ -17,6 +17,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.event import text_or_base64
 from fraiseql_events.timestamps import format_time
 
 FORMATS: Final = ("table", "ndjson", "csv", "parquet", "arrow")
@@ -93,10 +94,11 @@ class _Ndjson:
         self._sink = sink
 
     def write(self, batch: pa.RecordBatch) -> None:
-        names = batch.schema.names
-        columns = [_json_column(name, batch.column(name)) for name in names]
+        columns: dict[str, list[Any]] = {}
+        for name in batch.schema.names:
+            columns |= _json_columns(name, batch.column(name))
         encode = msgspec.json.Encoder().encode
-        lines = [encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+        lines = [encode(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
         self._sink.write(b"".join([line + b"\n" for line in lines]))
 
     def close(self) -> None:
@@ -104,17 +106,18 @@ class _Ndjson:
 
 
 class _Csv:
+    """Times as RFC 3339; bytes as text where they are UTF-8, else in base64 in a column of their own."""
+
     def __init__(self, sink: BinaryIO, schema: pa.Schema, path: Path | None) -> None:
-        fields = [pa.field(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in schema]
-        self._schema = pa.schema(fields)
+        plain = [_plain(field.name, pa.array([], field.type)) for field in schema]
+        self._schema = pa.schema([(name, column.type) for columns in plain for name, column in columns.items()])
         self._writer = pa.csv.CSVWriter(sink, self._schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        columns = [
-            pa.array(_texts_of_times(column)) if pa.types.is_timestamp(column.type) else column
-            for column in batch.columns
-        ]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        columns: dict[str, pa.Array] = {}
+        for name in batch.schema.names:
+            columns |= _plain(name, batch.column(name))
+        self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
 
     def close(self) -> None:
         self._writer.close()
@@ -185,13 +188,28 @@ _WRITERS: Final[dict[str, Callable[[BinaryIO, pa.Schema, Path | None], Writer]]]
 }  # fmt: skip
 
 
-def _json_column(name: str, column: pa.Array) -> list[Any]:
+def _json_columns(name: str, column: pa.Array) -> dict[str, list[Any]]:
     if pa.types.is_timestamp(column.type):
-        return _texts_of_times(column)
+        return {name: _texts_of_times(column)}
+    if pa.types.is_binary(column.type):
+        return _texts_of_bytes(name, column)
     if name == "data":
-        return [_one_line(text) for text in column.to_pylist()]
-    values: list[Any] = column.to_pylist()
-    return values
+        return {name: [_one_line(text) for text in column.to_pylist()]}
+    return {name: column.to_pylist()}
+
+
+def _plain(name: str, column: pa.Array) -> dict[str, pa.Array]:
+    if pa.types.is_timestamp(column.type):
+        return {name: pa.array(_texts_of_times(column), pa.string())}
+    if pa.types.is_binary(column.type):
+        return {key: pa.array(texts, pa.string()) for key, texts in _texts_of_bytes(name, column).items()}
+    return {name: column}
+
+
+def _texts_of_bytes(name: str, column: pa.Array) -> dict[str, list[str | None]]:
+    """Two columns: the text where the bytes are UTF-8, else base64."""
+    pairs = [text_or_base64(value) for value in column.to_pylist()]
+    return {name: [text for text, _ in pairs], f"{name}_base64": [encoded for _, encoded in pairs]}
 
 
 def _one_line(text: str) -> msgspec.Raw:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fraiseql_events.errors import InvalidArgument, ServerError, StreamConsumed
 from fraiseql_events.prefetch import Prefetch
-from fraiseql_events.ticket import near
+from fraiseql_events.wording import near
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,8 @@ class EventStream(Generic[F]):
         self._frames = frames
         self._prefetch: Prefetch | None = None
         self._started = False
-        self._finished = False
+        self._ended = False
+        self._closed = False
         self.schema: Final = schema
         #: The offset that the answer is read up to; ``after_offset=`` goes on behind it. None before the first.
         self.offset: int | None = None
@@ -103,7 +104,7 @@ class EventStream(Generic[F]):
 
     def close(self) -> None:
         """Ends the stream, on the server too; again does nothing."""
-        self._finished = True
+        self._closed = True
         if self._prefetch is not None:
             self._prefetch.close()
 
@@ -116,17 +117,19 @@ class EventStream(Generic[F]):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_started", False) and not self._finished:
+        if getattr(self, "_started", False) and not self._closed:
             warnings.warn("an EventStream was left open: use it with `with`", ResourceWarning, stacklevel=2)
             self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._finished else "open" if self._started else "not yet asked for"
+        state = (
+            "read" if self._ended else "closed" if self._closed else "open" if self._started else "not yet asked for"
+        )
         return f"<EventStream of {', '.join(self.schema.names)}: {state}, offset {self.offset}>"
 
     def _start(self) -> Prefetch:
-        if self._started:
-            raise StreamConsumed("this stream is read already: ask the client for another")
+        if self._started or self._closed:
+            raise StreamConsumed("this stream is read already, or closed: ask the client for another")
         self._started = True
         self._prefetch = Prefetch(self._open_reader)
         return self._prefetch
@@ -158,13 +161,14 @@ class EventStream(Generic[F]):
         if place.get("last_offset") is not None:
             self.offset = place["last_offset"]
         if place.get("end"):
-            self._finished = True
+            self._ended = True
             self.offset = place["next_offset"] - 1
         return batch if batch.num_rows else None
 
     def _check_end(self) -> None:
-        if not self._finished:
-            self._finished = True
+        if self._closed and not self._ended:
+            raise StreamConsumed("this stream was closed before its end: ask the client for another")
+        if not self._ended:
             place = "at its start" if self.offset is None else f"after offset {self.offset}"
             raise ServerError(f"the server ended the stream {place}, before its end: ask again with after_offset")
 

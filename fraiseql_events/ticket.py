@@ -8,11 +8,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any, Final, Literal, cast
 from urllib.parse import unquote_to_bytes
 
@@ -20,18 +18,9 @@ import msgspec
 
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA, check_entity_type
-from fraiseql_events.timestamps import (
-    DAY,
-    MAX_MICROS,
-    MIN_MICROS,
-    TIME_PATTERN,
-    format_date,
-    format_time,
-    micros_of_date,
-    micros_of_datetime,
-    parse_date,
-    parse_time,
-)
+from fraiseql_events.time_range import end_micros, format_end, format_start, start_micros, take_time
+from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time
+from fraiseql_events.wording import near, shown
 
 ALL: Final = "*"
 MAX_TICKET_BYTES: Final = 256 * 1024
@@ -40,7 +29,6 @@ MAX_BATCH_SIZE: Final = 1_000_000
 MAX_INT: Final = 2**63 - 1
 
 Mode = Literal["batch", "streaming"]
-Time = str | date | datetime
 _MODES: Final = ("batch", "streaming")
 _TYPE: Final = "ObserverEvents"
 _OTHER_TYPES: Final = ("GraphQLQuery", "OptimizedView", "BulkExport", "BatchedQueries", "HistoricalEvents")
@@ -56,8 +44,6 @@ _KEYS: Final = (
     "columns",
     "batch_size",
 )
-_WHEN: Final = re.compile(rf"{re.sub(r'[?]P<[a-z]+>', '?:', TIME_PATTERN)}|\d{{4}}-\d{{2}}-\d{{2}}", re.ASCII)
-_EXAMPLES: Final = "such as 2026-01-31 or 2026-01-31T12:00:00Z"
 
 
 class NotATicket(InvalidArgument):
@@ -73,7 +59,8 @@ class Ticket:
     """What a reader asks for.
 
     Attributes:
-        entity: an entity type, or ``*`` for all.
+        entity: an entity type; None is all. Both spellings write all as ``*``; the type that is named so can be asked
+            for as ``events:%2A``.
         start: the first moment wanted, in microseconds since the epoch (UTC); None is open.
         end: the first moment no longer wanted, likewise.
         mode: ``batch`` ends after what is there, ``streaming`` goes on with what arrives.
@@ -90,7 +77,7 @@ class Ticket:
     b'events:Order:2026-01-01:2026-01-31'
     """
 
-    entity: str = ALL
+    entity: str | None = None
     start: int | None = None
     end: int | None = None
     mode: Mode = "batch"
@@ -105,9 +92,9 @@ class Ticket:
         _check_integer("start", self.start, MIN_MICROS, MAX_MICROS)
         _check_integer("end", self.end, MIN_MICROS, MAX_MICROS + 1)
         if self.start is not None and self.end is not None and self.start > self.end:
-            raise InvalidArgument(f"start {format_time(self.start)} is after end {_format_end(self.end)}")
+            raise InvalidArgument(f"start {format_time(self.start)} is after end {format_end(self.end)}")
         if self.mode not in _MODES:
-            raise InvalidArgument(f"mode {_shown(self.mode)} is unknown: batch or streaming{near(self.mode, _MODES)}")
+            raise InvalidArgument(f"mode {shown(self.mode)} is unknown: batch or streaming{near(self.mode, _MODES)}")
         _check_integer("limit", self.limit, 0, MAX_INT)
         _check_integer("after_offset", self.after_offset, -1, MAX_INT)
         _check_integer("batch_size", self.batch_size, 1, MAX_BATCH_SIZE)
@@ -128,7 +115,7 @@ class Ticket:
             return cls._decode_path(text)
         if text.lstrip().startswith("{"):
             return cls._decode_json(text)
-        raise NotATicket(f'{_shown(text)} is no ticket: write events:Order or {{"type": "{_TYPE}", …}}')
+        raise NotATicket(f'{shown(text)} is no ticket: write events:Order or {{"type": "{_TYPE}", …}}')
 
     def encode(self) -> bytes:
         """The shortest spelling that says all of it: the path form where it can, else JSON."""
@@ -139,18 +126,26 @@ class Ticket:
         more = (self.limit, self.after_offset, self.event_types, self.columns)
         if more != (None,) * 4 or self.batch_size != DEFAULT_BATCH_SIZE:
             return None
-        start = "" if self.start is None else _format_start(self.start)
-        end = "" if self.end is None else _format_end(self.end)
+        start = "" if self.start is None else format_start(self.start)
+        end = "" if self.end is None else format_end(self.end)
         mode = "" if self.mode == "batch" else self.mode
-        return ":".join(["events", quote_entity(self.entity), start, end, mode]).rstrip(":")
+        return ":".join(["events", ALL if self.entity is None else quote_entity(self.entity), start, end, mode]).rstrip(
+            ":"
+        )
 
     def to_json(self) -> str:
-        """The JSON form."""
-        values: dict[str, Any] = {"type": _TYPE, "entity_type": self.entity}
+        """The JSON form.
+
+        Raises:
+            InvalidArgument: it asks for the entity type named ``*``, which in JSON is all.
+        """
+        if self.entity == ALL:
+            raise InvalidArgument("the entity type named * can be asked for by events:%2A only, with no other options")
+        values: dict[str, Any] = {"type": _TYPE, "entity_type": ALL if self.entity is None else self.entity}
         if self.start is not None:
-            values["start_date"] = _format_start(self.start)
+            values["start_date"] = format_start(self.start)
         if self.end is not None:
-            values["end_date"] = _format_end(self.end)
+            values["end_date"] = format_end(self.end)
         for key in ("limit", "after_offset", "event_types", "columns"):
             if (value := getattr(self, key)) is not None:
                 values[key] = value
@@ -163,12 +158,12 @@ class Ticket:
     @classmethod
     def _decode_path(cls, text: str) -> Ticket:
         entity, _, rest = text.removeprefix("events:").partition(":")
-        start, rest = _take_time("start", rest)
-        end, rest = _take_time("end", rest)
+        start, rest = take_time("start", rest)
+        end, rest = take_time("end", rest)
         if ":" in rest:
-            raise InvalidArgument(f"{_shown(text)} has too many parts: events:<entity>:<start>:<end>:<mode>")
+            raise InvalidArgument(f"{shown(text)} has too many parts: events:<entity>:<start>:<end>:<mode>")
         return cls(
-            entity=_unquote_entity(entity),
+            entity=None if entity == ALL else _unquote_entity(entity),
             start=start_micros(start),
             end=end_micros(end),
             mode=cast("Mode", rest or "batch"),
@@ -181,14 +176,14 @@ class Ticket:
         if kind in _OTHER_TYPES:
             raise UnsupportedTicket(f'a ticket of type "{kind}" is not served here, only "{_TYPE}"')
         if kind != _TYPE:
-            raise InvalidArgument(f'the ticket\'s type is {_shown(kind)}: it must be "{_TYPE}"')
+            raise InvalidArgument(f'the ticket\'s type is {shown(kind)}: it must be "{_TYPE}"')
         for key in values:
             if key not in _KEYS:
-                raise InvalidArgument(f"the ticket has an unknown key {_shown(key)}{near(key, _KEYS)}")
+                raise InvalidArgument(f"the ticket has an unknown key {shown(key)}{near(key, _KEYS)}")
         if values.get("entity_type") is None:
             raise InvalidArgument('the ticket has no entity_type: name one, or "*" for all')
         return cls(
-            entity=_string("entity_type", values["entity_type"]),
+            entity=entity_or_all(_string("entity_type", values["entity_type"])),
             start=start_micros(_optional_string("start_date", values.get("start_date"))),
             end=end_micros(_optional_string("end_date", values.get("end_date"))),
             mode=cast("Mode", _optional_string("mode", values.get("mode")) or "batch"),
@@ -200,69 +195,28 @@ class Ticket:
         )
 
 
-def start_micros(value: Time | None) -> int | None:
-    """A start, inclusive, as microseconds since the epoch: a date is its first moment in UTC."""
-    return None if value is None or value == "" else _micros("start", value)[0]
-
-
-def end_micros(value: Time | None) -> int | None:
-    """An end, exclusive, as microseconds since the epoch: a date includes that whole day in UTC."""
-    if value is None or value == "":
-        return None
-    micros, is_date = _micros("end", value)
-    return micros + DAY if is_date else micros
+def entity_or_all(name: str) -> str | None:
+    """An entity type as people and JSON write it, where ``*`` is all."""
+    return None if name == ALL else name
 
 
 def quote_entity(name: str) -> str:
     """An entity type as the path form carries it: percent signs and colons percent-encoded."""
-    return name.replace("%", "%25").replace(":", "%3A")
-
-
-def _micros(which: str, value: Time) -> tuple[int, bool]:
-    if isinstance(value, datetime):
-        return micros_of_datetime(value), False
-    if isinstance(value, date):
-        return micros_of_date(value), True
-    if not isinstance(value, str):
-        raise InvalidArgument(f"{which} is a {type(value).__name__}: it must be a date, a datetime or text {_EXAMPLES}")
-    try:
-        day = parse_date(value)
-        return (parse_time(value), False) if day is None else (day, True)
-    except ValueError as error:
-        raise InvalidArgument(f"{which} {error}") from None
-
-
-def _take_time(which: str, rest: str) -> tuple[str, str]:
-    """The time that the text begins with, and what follows its colon."""
-    if match := _WHEN.match(rest):
-        when, after = match.group(), rest[match.end() :]
-    else:
-        when, after = "", rest
-    if after and not after.startswith(":"):
-        wrong = rest.partition(":")[0]
-        raise InvalidArgument(f"{which} {_shown(wrong)} is neither a date nor an RFC 3339 time, {_EXAMPLES}")
-    return when, after[1:]
-
-
-def _format_start(micros: int) -> str:
-    return format_time(micros) if micros % DAY else format_date(micros)
-
-
-def _format_end(micros: int) -> str:
-    whole_day = micros % DAY == 0 and micros > MIN_MICROS  # a day that ends where time begins has no date
-    return format_date(micros - DAY) if whole_day else format_time(micros)
+    return "%2A" if name == ALL else name.replace("%", "%25").replace(":", "%3A")
 
 
 def _unquote_entity(text: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise InvalidArgument(f"entity {_shown(text)} has a lone percent sign: write it as %25, a colon as %3A")
+        raise InvalidArgument(f"entity {shown(text)} has a lone percent sign: write it as %25, a colon as %3A")
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
-        raise InvalidArgument(f"entity {_shown(text)} is not UTF-8 once its percent-encoding is undone") from None
+        raise InvalidArgument(f"entity {shown(text)} is not UTF-8 once its percent-encoding is undone") from None
 
 
-def _check_entity(entity: str) -> None:
+def _check_entity(entity: str | None) -> None:
+    if entity is None:
+        return
     if not isinstance(entity, str):
         raise InvalidArgument(f"entity is a {type(entity).__name__}: it must be an entity type such as 'Order', or '*'")
     if entity == "":
@@ -283,7 +237,7 @@ def _check_integer(name: str, value: object, least: int, most: int) -> None:
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InvalidArgument(f"{name} is {_shown(value)}: it must be a whole number from {least} to {most}")
+        raise InvalidArgument(f"{name} is {shown(value)}: it must be a whole number from {least} to {most}")
 
 
 def _check_names(name: str, values: tuple[str, ...] | None) -> None:
@@ -300,7 +254,7 @@ def _check_columns(columns: tuple[str, ...] | None) -> None:
     for column in columns or ():
         if column not in LOG_SCHEMA.names:
             known, guess = ", ".join(SCHEMA.names), near(column, LOG_SCHEMA.names)
-            raise InvalidArgument(f"there is no column {_shown(column)}{guess}; there are {known}")
+            raise InvalidArgument(f"there is no column {shown(column)}{guess}; there are {known}")
     if columns and len(set(columns)) < len(columns):
         raise InvalidArgument("columns names one column twice")
 
@@ -329,26 +283,15 @@ def _names(values: object, name: str) -> tuple[str, ...] | None:
     if values is None:
         return None
     if not isinstance(values, list):
-        raise InvalidArgument(f"{name} is {_shown(values)}: it must be a list of strings")
+        raise InvalidArgument(f"{name} is {shown(values)}: it must be a list of strings")
     return tuple(values)
 
 
 def _string(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidArgument(f"{name} is {_shown(value)}: it must be a string")
+        raise InvalidArgument(f"{name} is {shown(value)}: it must be a string")
     return value
 
 
 def _optional_string(name: str, value: object) -> str | None:
     return None if value is None else _string(name, value)
-
-
-def near(word: object, words: Sequence[str]) -> str:
-    """A suggestion for a word that is none of those, in brackets; empty when none is close."""
-    close = difflib.get_close_matches(str(word), words, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import time
@@ -237,3 +238,37 @@ def test_the_same_seed_makes_the_same_shop() -> None:
     assert Shop(8).events(500) != SHOP[:500]
     assert [event["timestamp"] for event in SHOP] == sorted(event["timestamp"] for event in SHOP)
     assert io.BytesIO(dumps(SHOP[0])).read().startswith(b'{"id":')
+
+
+def test_dead_letters_of_any_bytes_are_saved_as_text(tmp_path: Path, source: StreamOptions, send: object) -> None:
+    send(b"bad", b"\xff\x00")  # type: ignore[operator]
+    arguments = ["--nats", source.nats, "--stream", source.stream, "--subject", source.subject]
+    with Serve(*arguments, "--store", tmp_path / "store") as serve:
+        url = serve.wait_until_ready()
+        until(lambda: serve.status(url)["dead_letters"] == 2)
+        csv = pl.read_csv(io.BytesIO(run("dead-letters", "--url", url, "--format", "csv").encode()))
+        lines = run("dead-letters", "--url", url, "--format", "ndjson").splitlines()
+    assert csv["payload"].to_list() == ["bad", None]
+    assert csv["payload_base64"].to_list() == [None, "/wA="]
+    assert [(json.loads(line)["payload"], json.loads(line)["payload_base64"]) for line in lines] == [
+        ("bad", None),
+        (None, "/wA="),
+    ]
+
+
+def test_a_file_that_is_a_pipe_is_read_once(tmp_path: Path, nats_url: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    arguments = [*COMMAND, "publish", str(tmp_path / "pipe"), "--nats", nats_url]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+        (tmp_path / "pipe").write_bytes(an_event(event_type="x" * 5000) + b"\n" + an_event())
+        assert json.loads(process.communicate(timeout=30)[0]) == {"events": 2}
+
+
+def test_an_arrow_file_with_a_column_twice_is_published_or_refused_in_a_sentence(tmp_path: Path, nats_url: str) -> None:
+    table = pa.Table.from_pylist([json.loads(an_event(data="1"))]).append_column("event_type", pa.array([b"x"]))
+    table = table.set_column(4, "timestamp", pa.array([[1]]))
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    said = run("publish", tmp_path / "a.arrow", "--nats", nats_url, code=2)
+    assert "a.arrow: the column timestamp is list" in said
+    assert "Traceback" not in said

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -218,6 +219,11 @@ def test_entities_and_status_tell_what_there_is(client: EventClient) -> None:
         (lambda c: c.stream("Order", frames="polar"), "did you mean polars?"),
         (lambda c: c.read("Order", frames="spark"), "frames='spark' is unknown"),
         (lambda c: EventClient("localhost:50051"), "write grpc://HOST:PORT"),
+        (lambda c: EventClient(5), "write grpc://HOST:PORT"),
+        (lambda c: c.stream("Order", columns=5), "it must be a list of strings"),
+        (lambda c: c.stream("Order", pd.NaT), "start is NaT"),
+        (lambda c: c.stream("Order", limit=True), "limit is True"),
+        (lambda c: c.stream(None), "entity is None"),
     ],
 )
 def test_wrong_arguments_fail_before_the_network(ask: Callable[[EventClient], Any], says: str) -> None:
@@ -319,3 +325,27 @@ def test_dead_letters_are_listed(filled: Fill) -> None:
     client = EventClient(service.url)
     assert [letter["payload"] for letter in client.dead_letters()] == ["bad", "worse"]
     client.close()
+
+
+def test_numbers_of_numpy_are_numbers(client: EventClient) -> None:
+    offset = client.read("*", frames="pandas", columns=["offset"], limit=5)["offset"].max()
+    assert client.read("*", limit=np.int64(3), after_offset=offset)["event_id"].len() == 3
+
+
+def test_an_answer_from_beyond_the_end_does_not_go_back(client: EventClient) -> None:
+    stream = client.stream("*", after_offset=10**9)
+    assert stream.to_arrow().num_rows == 0
+    assert stream.offset == 10**9
+
+
+def test_a_closed_stream_says_so(client: EventClient) -> None:
+    stream = client.stream("*", batch_size=1)
+    iterator = iter(stream)
+    next(iterator)
+    stream.close()
+    with pytest.raises(StreamConsumed, match="closed before its end"):
+        list(iterator)
+    unread = client.stream("*")
+    unread.close()
+    with pytest.raises(StreamConsumed):
+        unread.to_arrow()

@@ -19,9 +19,8 @@ from fraiseql_events.ticket import (
     NotATicket,
     Ticket,
     UnsupportedTicket,
-    end_micros,
-    start_micros,
 )
+from fraiseql_events.time_range import end_micros, start_micros
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS
 
 VECTORS = json.loads((Path(__file__).parent / "ticket_vectors.json").read_text(encoding="utf-8"))
@@ -79,7 +78,7 @@ tickets = st.builds(
         start=min(ends) if None not in ends else ends[0], end=max(ends) if None not in ends else ends[1], **rest
     ),
     ends=st.tuples(micros, micros),
-    entity=entities,
+    entity=st.none() | st.just("*") | entities,
     mode=st.sampled_from(["batch", "streaming"]),
     limit=st.none() | st.integers(0, MAX_INT),
     after_offset=st.none() | st.integers(-1, MAX_INT),
@@ -93,9 +92,10 @@ tickets = st.builds(
 @example(ticket=Ticket(entity=":", end=MIN_MICROS, mode="streaming"))
 @example(ticket=Ticket(entity="%3A:", start=MAX_MICROS, end=MAX_MICROS + 1))
 def test_any_ticket_survives_both_spellings(ticket: Ticket) -> None:
-    assert Ticket.decode(ticket.encode()) == ticket
-    assert Ticket.decode(ticket.to_json()) == ticket
     path = ticket.to_path()
+    if ticket.entity != "*":
+        assert Ticket.decode(ticket.encode()) == ticket
+        assert Ticket.decode(ticket.to_json()) == ticket
     assert path is None or Ticket.decode(path) == ticket
 
 

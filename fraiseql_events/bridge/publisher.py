@@ -17,6 +17,7 @@ from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 Message = tuple[str, bytes]
 
 WINDOW_MESSAGES: Final = 8_000
+MAX_TOKEN: Final = 80
 CHUNK_MESSAGES: Final = 1_000
 CHUNK_BYTES: Final = 4 << 20
 SILENCE_SECONDS: Final = 15.0
@@ -150,4 +151,5 @@ def _reason(payload: bytes) -> str:
 
 
 def _token(text: str) -> str:
-    return re.sub(r"[\x00-\x20.*>%\x7f]", lambda found: f"%{ord(found[0]):02X}", text) or "_"
+    """A text as one token of a subject, cut where it is long: a subject only routes."""
+    return re.sub(r"[\x00-\x20.*>%\x7f]", lambda found: f"%{ord(found[0]):02X}", text[:MAX_TOKEN]) or "_"

@@ -57,7 +57,7 @@ def to_wire(error: Exception) -> Any:
     if isinstance(error, EventsError):
         return fl.FlightServerError(sentence)
     log.error("a Flight call failed", exc_info=error)
-    return fl.FlightInternalError(f"the server failed: {type(error).__name__}: {sentence}")
+    return fl.FlightInternalError(f"the server failed ({type(error).__name__}); its log says why")
 
 
 def handler(call: Callable[P, R]) -> Callable[P, R]:

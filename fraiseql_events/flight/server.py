@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from fraiseql_events.errors import InvalidArgument, ServiceError
+from fraiseql_events.event import text_or_base64
 from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handler
 from fraiseql_events.flight.wire import wire_batches, wire_schema
 from fraiseql_events.log import Filter, Log
@@ -104,6 +104,16 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
             f"there is no action {action.type[:60]!r}, only " + " and ".join(name for name, _ in ACTIONS)
         )
 
+    @handler
+    def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """Events come in through NATS alone."""
+        raise Unimplemented("events cannot be put here: publish them to NATS, with `fraiseql-events publish`")
+
+    @handler
+    def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """There is nothing to exchange."""
+        raise Unimplemented("there is no exchange here: ask for events with DoGet")
+
     def _until_stopped(
         self, items: Iterator[tuple[pa.RecordBatch, pa.Buffer]], context: fl.ServerCallContext
     ) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
@@ -186,12 +196,9 @@ def _letters(log: Log) -> Iterator[fl.Result]:
 
 def _letter_json(letter: dict[str, Any]) -> dict[str, Any]:
     """A dead letter as JSON values: its bytes as text where they are UTF-8, else in base64."""
-    payload: bytes = letter.pop("payload")
+    text, encoded = text_or_base64(letter.pop("payload"))
     letter["published"] = format_time(micros_of_datetime(letter["published"]))
-    try:
-        return {**letter, "payload": payload.decode(), "payload_base64": None}
-    except UnicodeDecodeError:
-        return {**letter, "payload": None, "payload_base64": base64.b64encode(payload).decode()}
+    return {**letter, "payload": text, "payload_base64": encoded}
 
 
 def _result(value: dict[str, Any]) -> fl.Result:

@@ -46,7 +46,7 @@ def wire_batches(
         rows += batch.num_rows
     if rows == condition.limit:  # there may be more behind the last one
         next_offset = condition.after + 1 if held is None else held.column(OFFSET.name)[-1].as_py() + 1
-    end: dict[str, object] = {"end": True, "next_offset": next_offset}
+    end: dict[str, object] = {"end": True, "next_offset": max(next_offset, condition.after + 1)}
     if held is not None:
         yield _select(held, schema), _place(held, end)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -9,22 +10,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fraiseql_events.errors import StoreError
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
 from fraiseql_events.log.filter import Filter, Span
 from fraiseql_events.log.snapshot import DataFile
 from fraiseql_events.log.storage import Storage
+from fraiseql_events.log.table import STORE_ERRORS, first_line
 from fraiseql_events.timestamps import micros_of_datetime
 
-#: Beyond so many entity types at once, a file is not kept open between two of its row groups.
-MAX_OPEN_FILES: Final = 128
+log: Final = logging.getLogger(__name__)
 
 
 def read_files(
     storage: Storage, files: Sequence[DataFile], condition: Filter, *, before: int, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """The events of one entity type's files that pass, in offset order, in the scan's schema, none of them empty."""
+    """The events of one entity type's files that pass, in offset order, in the scan's schema, none of them empty.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
     for file in files:
-        yield from _read_file(storage, file, condition, before, batch_rows)
+        try:
+            yield from _read_file(storage, file, condition, before, batch_rows)
+        except STORE_ERRORS as error:
+            log.error("%s in %s cannot be read: %s", file.path, storage.url, first_line(error))
+            raise StoreError("a file of the history cannot be read; the server's log says which and why") from error
 
 
 def count_rows(storage: Storage, file: DataFile, condition: Filter, *, before: int) -> int:
@@ -54,10 +64,9 @@ def _read_file(
             rest = condition.condition(span, before=before)
             columns = _columns_needed(schema, condition, rest)
             for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns):
-                if rest is not None:
-                    batch = batch.filter(rest)
-                if batch.num_rows:
-                    yield _project(batch, schema, file.entity)
+                kept = batch if rest is None else batch.filter(rest)
+                if kept.num_rows:
+                    yield _project(kept, schema, file.entity)
 
 
 def _columns_needed(schema: pa.Schema, condition: Filter, rest: pc.Expression | None) -> list[str]:

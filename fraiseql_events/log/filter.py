@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraiseql_events.event import LOG_SCHEMA, OFFSET, SCHEMA
-from fraiseql_events.ticket import ALL, Ticket
+from fraiseql_events.ticket import Ticket
 from fraiseql_events.timestamps import TIMESTAMP
 
 
@@ -39,7 +39,7 @@ class Filter:
     def of(cls, ticket: Ticket) -> Filter:
         """The condition that a ticket states."""
         return cls(
-            entity=None if ticket.entity == ALL else ticket.entity,
+            entity=ticket.entity,
             start=ticket.start,
             end=ticket.end,
             after=-1 if ticket.after_offset is None else ticket.after_offset,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -158,6 +159,8 @@ def test_what_is_wrong_with_a_ticket_is_said_without_a_traceback(filled: Fill, c
     command = flight.FlightDescriptor.for_command(b"nothing")
     assert refusal(lambda: client.get_schema(command))[0] == "ArrowInvalid"
     assert refusal(lambda: list(client.do_action("other")))[0] == "ArrowNotImplementedError"
+    writer, _ = client.do_put(path("events:Order"), SCHEMA)
+    assert refusal(writer.close)[0] == "ArrowNotImplementedError"
 
 
 def test_every_entity_type_is_a_flight_that_can_be_asked_for(filled: Fill, connect: Connect) -> None:
@@ -228,3 +231,21 @@ def test_addresses_to_listen_on(listen: str, expected: tuple[str, int]) -> None:
 def test_wrong_addresses_to_listen_on(listen: str) -> None:
     with pytest.raises(InvalidArgument, match="write HOST:PORT"):
         parse_listen(listen)
+
+
+def test_the_entity_type_named_star_is_not_all(filled: Fill, connect: Connect) -> None:
+    client = connect(filled(an_event(id="1"), an_event(id="2", entity_type="*")))
+    found = {info.descriptor.path[0]: info.total_records for info in client.list_flights()}
+    assert found == {b"events:%2A": 1, b"events:Order": 1}
+    assert rows(client, b"events:%2A") == ["2"]
+    assert rows(client, b"events:*") == ["1", "2"]
+
+
+def test_a_file_that_is_gone_is_one_sentence_without_its_path(filled: Fill, connect: Connect, tmp_path: Path) -> None:
+    service = filled(*DAYS, commit_events=1, tail_bytes=0)
+    service.log.flush()
+    for path in (tmp_path / "store" / "events").rglob("*.parquet"):
+        path.unlink()
+    _, text = refusal(lambda: rows(connect(service), b"events:*"))
+    assert "a file of the history cannot be read" in text
+    assert str(tmp_path) not in text
