@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
 from fraiseql_events.stream import EventStream, Frames, check_frames
@@ -52,7 +52,7 @@ class EntityInfo:
     last: datetime
 
 
-class EventClient:
+class EventClient(Closing):
     """Reads events from a Flight server. Thread-safe; connects when it is first used.
 
     Args:
@@ -224,14 +224,6 @@ class EventClient:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"EventClient({self.url!r})"

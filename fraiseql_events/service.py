@@ -9,12 +9,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from fraiseql_events.bridge.bridge import Bridge
 from fraiseql_events.bridge.consumer import STREAM, SUBJECT, StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
+from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, InvalidArgument
 from fraiseql_events.flight.server import EventServer, check_free, entity_json, parse_listen
 from fraiseql_events.log import Log, LogOptions
@@ -55,7 +55,7 @@ class ServiceOptions:
             raise InvalidArgument(f"an embedded NATS server needs a local folder as its store, not {self.store}")
 
 
-class Service:
+class Service(Closing):
     """Runs from the moment that it is made until `close`; a context manager.
 
     Raises:
@@ -128,14 +128,6 @@ class Service:
         """
         with self._closing:
             self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<fraiseql_events service {self.url or 'without a server'}, store {self.options.store}>"

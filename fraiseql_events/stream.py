@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 
+from fraiseql_events.closing import Closing
 from fraiseql_events.errors import InvalidArgument, ServerError, StreamConsumed
 from fraiseql_events.prefetch import Prefetch
 from fraiseql_events.wording import near
@@ -31,7 +31,7 @@ def check_frames(frames: str) -> None:
         raise InvalidArgument(f"frames={frames!r} is unknown: polars, pandas or arrow{near(frames, FRAMES)}")
 
 
-class EventStream(Generic[F]):
+class EventStream(Closing, Generic[F]):
     """The events that were asked for, in offset order, to be read once, in one way.
 
     - ``for frame in stream`` or ``async for frame in stream``: a frame a batch, memory constant;
@@ -107,14 +107,6 @@ class EventStream(Generic[F]):
         self._closed = True
         if self._prefetch is not None:
             self._prefetch.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "_started", False) and not self._closed:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +25,7 @@ import pytest
 from fraiseql_events import SCHEMA, EventClient
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.shop import Shop
+from tests.bridge.test_bridge import manage
 from tests.mixed import Mixer, an_event, as_read, dumps
 from tests.processes import COMMAND, Serve, run
 from tests.waiting import until
@@ -272,3 +278,40 @@ def test_an_arrow_file_with_a_column_twice_is_published_or_refused_in_a_sentence
     said = run("publish", tmp_path / "a.arrow", "--nats", nats_url, code=2)
     assert "a.arrow: the column timestamp is list" in said
     assert "Traceback" not in said
+
+
+def test_long_work_shows_a_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    arguments = [*COMMAND, "demo", "--events", "60000"]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=theirs, cwd=tmp_path) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal ends with the program
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"publishing a shop's events:" in shown
+    piped = subprocess.run(arguments, capture_output=True, check=True, timeout=60).stderr
+    assert b"publishing a shop's events:" not in piped
+
+
+def test_a_service_that_cannot_go_on_ends_with_a_sentence(tmp_path: Path, source: StreamOptions) -> None:
+    arguments = ["--nats", source.nats, "--stream", source.stream, "--subject", source.subject]
+    with Serve(*arguments, "--store", tmp_path) as serve:
+        serve.wait_until_ready()
+        manage(source, lambda js: js.delete_stream(source.stream))
+        _, said = serve.process.communicate(timeout=30)
+        assert serve.process.returncode == 1
+        assert f"fraiseql-events: the stream {source.stream} is not the one" in said
+        assert "Traceback" not in said
+
+
+def test_a_second_serve_on_a_store_is_refused_and_the_first_goes_on(tmp_path: Path, source: StreamOptions) -> None:
+    arguments = ["--nats", source.nats, "--stream", source.stream, "--subject", source.subject, "--store", tmp_path]
+    with Serve(*arguments) as serve:
+        url = serve.wait_until_ready()
+        said = run("serve", "--listen", "127.0.0.1:0", *arguments, code=1)
+        assert f"is in use by process {serve.process.pid} on" in said
+        assert serve.status(url)["last_error"] is None

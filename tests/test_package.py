@@ -18,7 +18,7 @@ ROOT = Path(fraiseql_events.__file__).parent
 DOCS = ROOT.parent
 #: From the top of the house to its bottom: a room imports what stands above it. `cli` and `demo` stand below all.
 ROOMS = [
-    ("errors", "wording", "timestamps", "event", "time_range", "ticket", "progress", "shop"),
+    ("errors", "closing", "wording", "timestamps", "event", "time_range", "ticket", "progress", "shop"),
     ("bridge",),
     ("log",),
     ("flight",),

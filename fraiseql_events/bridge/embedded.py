@@ -14,9 +14,9 @@ import sysconfig
 import time
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from fraiseql_events.closing import Closing
 from fraiseql_events.errors import NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ max_payload: 8MB
 """
 
 
-class EmbeddedNats:
+class EmbeddedNats(Closing):
     """A nats-server with JetStream on a loopback port, its files in a folder; ends with `close`.
 
     It writes to the disk at once and forces the disk every second: a crash of this program or of the server loses
@@ -83,14 +83,6 @@ class EmbeddedNats:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _wait_for_url(self) -> str:
         deadline = time.monotonic() + START_SECONDS

@@ -163,3 +163,31 @@ def test_a_crash_between_files_and_commit_leaves_files_that_nobody_reads(tmp_pat
     again = History(str(tmp_path))
     commit(again, 1, 1)
     assert ids(tmp_path) == numbers(2)
+
+
+def test_checkpoints_are_written_and_read(tmp_path: Path) -> None:
+    history = History(str(tmp_path))
+    for number in range(102):
+        commit(history, number, 1)
+        history.events.maintain()
+    assert (tmp_path / "events" / "_delta_log" / "_last_checkpoint").is_file()
+    again = History(str(tmp_path))
+    assert (again.reached, again.snapshot) == (history.reached, history.snapshot)
+    commit(again, 102, 1)
+    assert ids(tmp_path) == numbers(103)
+
+
+def test_vacuum_removes_what_was_merged_and_nothing_else(tmp_path: Path) -> None:
+    history = History(str(tmp_path))
+    for number in range(3):
+        commit(history, number, 1)
+    merged = [file.path for file in history.snapshot]
+    history.merge(list(history.snapshot))
+    commit(history, 3, 1, dead=1)
+    assert history.events.maintain(vacuum_hours=24) == 0
+    assert history.events.maintain(vacuum_hours=0) == 3
+    assert history.letters.maintain(vacuum_hours=0) == 0
+    assert not any((tmp_path / "events" / path).exists() for path in merged)
+    commit(history, 5, 1)
+    assert ids(tmp_path) == [*numbers(4), "5"]
+    assert len(History(str(tmp_path)).letters.add_actions()) == 1
