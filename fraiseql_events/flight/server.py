@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -14,8 +15,8 @@ import pyarrow.flight as fl
 from fraiseql_events.errors import InvalidArgument, ServiceError
 from fraiseql_events.event import text_or_base64
 from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handler
-from fraiseql_events.flight.wire import wire_batches, wire_schema
-from fraiseql_events.log import Filter, Log
+from fraiseql_events.flight.wire import live_batches, wire_batches, wire_schema
+from fraiseql_events.log import Cursor, Filter, Log
 from fraiseql_events.log.ranges import EntityRange
 from fraiseql_events.ticket import NotATicket, Ticket, quote_entity
 from fraiseql_events.timestamps import format_time, micros_of_datetime
@@ -66,8 +67,13 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         """Streams the events that a ticket asks for, in offset order."""
         wanted = Ticket.decode(ticket.ticket)
         condition = Filter.of(wanted)
-        view = self._log.view()
-        batches = wire_batches(view.scan(condition), condition, batch_size=wanted.batch_size, next_offset=view.end)
+        cursor = Cursor(self._log, condition)
+        end = None if wanted.end is None else wanted.end / 1_000_000
+        if wanted.mode == "streaming" and (end is None or time.time() < end):
+            batches = live_batches(cursor, condition.columns, batch_size=wanted.batch_size, end=end)
+        else:
+            reached = self._log.offset
+            batches = wire_batches(cursor.read(reached), condition, batch_size=wanted.batch_size, next_offset=reached)
         return fl.GeneratorStream(wire_schema(condition.columns), guard(self._until_stopped(batches, context)))
 
     @handler

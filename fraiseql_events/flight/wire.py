@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -9,11 +10,13 @@ import msgspec
 import pyarrow as pa
 
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
-from fraiseql_events.log import Filter
+from fraiseql_events.log import Cursor, Filter
 from fraiseql_events.log.table import rows_within
 
 #: Some clients refuse messages over 4 MiB; only a single event larger than that may make one.
 MAX_BATCH_BYTES: Final = 2 << 20
+#: A client that hears nothing for a few of these may take the server for dead.
+HEARTBEAT_SECONDS: Final = 2.0
 
 
 def wire_schema(columns: Iterable[str]) -> pa.Schema:
@@ -47,11 +50,38 @@ def wire_batches(
     if rows == condition.limit:  # there may be more behind the last one
         next_offset = condition.after + 1 if held is None else held.column(OFFSET.name)[-1].as_py() + 1
     end: dict[str, object] = {"end": True, "next_offset": max(next_offset, condition.after + 1)}
-    if held is not None:
-        yield _select(held, schema), _place(held, end)
-    else:
-        empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-        yield empty, _json({"first_offset": None, "last_offset": None, **end})
+    yield (_select(held, schema), _place(held, end)) if held is not None else _nothing(schema, end)
+
+
+def live_batches(
+    cursor: Cursor, columns: tuple[str, ...], *, batch_size: int, end: float | None
+) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
+    """What a cursor finds now and as it arrives, as Flight sends it.
+
+    A batch is sent as soon as nothing more is there to fill it. A silence longer than `HEARTBEAT_SECONDS` is broken by a
+    batch without rows, ``"heartbeat": true`` and ``next_offset``; the end is one with ``"end": true``.
+
+    Args:
+        cursor: where it begins.
+        columns: the ones to send, in this order.
+        batch_size: the most rows in one.
+        end: when it ends, in seconds since the epoch; None never.
+    """
+    schema = wire_schema(columns)
+    sent = time.monotonic()
+    for look in cursor.rounds(end=end, patience=HEARTBEAT_SECONDS):
+        for batch in _fill(look, batch_size):
+            yield _select(batch, schema), _place(batch)
+            sent = time.monotonic()
+        if time.monotonic() - sent >= 0.9 * HEARTBEAT_SECONDS:
+            yield _nothing(schema, {"heartbeat": True, "next_offset": cursor.offset})
+            sent = time.monotonic()
+    yield _nothing(schema, {"end": True, "next_offset": cursor.offset})
+
+
+def _nothing(schema: pa.Schema, about: dict[str, object]) -> tuple[pa.RecordBatch, pa.Buffer]:
+    empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+    return empty, _json({"first_offset": None, "last_offset": None, **about})
 
 
 def _fill(batches: Iterable[pa.RecordBatch], batch_size: int) -> Iterator[pa.RecordBatch]:

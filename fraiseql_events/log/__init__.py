@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.log import Log, LogOptions
+from fraiseql_events.log.reading import Cursor
 
-__all__ = ["Filter", "Log", "LogOptions"]
+__all__ = ["Cursor", "Filter", "Log", "LogOptions"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ log: Final = logging.getLogger(__name__)
 
 
 def read_files(
-    storage: Storage, files: Sequence[DataFile], condition: Filter, *, before: int, batch_rows: int
+    storage: Storage, files: Sequence[DataFile], condition: Filter, *, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     """The events of one entity type's files that pass, in offset order, in the scan's schema, none of them empty.
 
@@ -31,37 +32,29 @@ def read_files(
     """
     for file in files:
         try:
-            yield from _read_file(storage, file, condition, before, batch_rows)
+            yield from _read_file(storage, file, condition, batch_rows)
         except STORE_ERRORS as error:
             log.error("%s in %s cannot be read: %s", file.path, storage.url, first_line(error))
             raise StoreError("a file of the history cannot be read; the server's log says which and why") from error
 
 
-def count_rows(storage: Storage, file: DataFile, condition: Filter, *, before: int) -> int:
+def count_rows(storage: Storage, file: DataFile, condition: Filter) -> int:
     """How many events of a file pass."""
-    if before > file.span.last_offset and condition.holds_all(file.span) and condition.event_types is None:
+    if condition.holds_all(file.span) and condition.event_types is None:
         return file.rows
-    narrow = Filter(
-        start=condition.start,
-        end=condition.end,
-        after=condition.after,
-        event_types=condition.event_types,
-        columns=(),
-    )
-    return sum(batch.num_rows for batch in _read_file(storage, file, narrow, before, 64 * 1024))
+    narrow = replace(condition, columns=(), limit=None)
+    return sum(batch.num_rows for batch in _read_file(storage, file, narrow, 64 * 1024))
 
 
-def _read_file(
-    storage: Storage, file: DataFile, condition: Filter, before: int, batch_rows: int
-) -> Iterator[pa.RecordBatch]:
+def _read_file(storage: Storage, file: DataFile, condition: Filter, batch_rows: int) -> Iterator[pa.RecordBatch]:
     schema = condition.output_schema
     with storage.open_input(file.path) as source:
         parquet = pq.ParquetFile(source)
         for group in range(parquet.num_row_groups):
             span = _span_of(parquet.metadata.row_group(group), file.span)
-            if span.first_offset >= before or not condition.may_hold(span):
+            if not condition.may_hold(span):
                 continue
-            rest = condition.condition(span, before=before)
+            rest = condition.condition(span)
             columns = _columns_needed(schema, condition, rest)
             for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns):
                 kept = batch if rest is None else batch.filter(rest)

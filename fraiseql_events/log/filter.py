@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraiseql_events.event import LOG_SCHEMA, OFFSET, SCHEMA
-from fraiseql_events.ticket import Ticket
+from fraiseql_events.ticket import MAX_INT, Ticket
 from fraiseql_events.timestamps import TIMESTAMP
 
 
@@ -22,6 +22,7 @@ class Filter:
         entity: one entity type; None is all.
         start, end: microseconds since the epoch, from `start` on and before `end`; None is open.
         after: only offsets after this one.
+        before: only offsets before this one.
         event_types: only these; None is all.
         columns: of `LOG_SCHEMA`, in this order.
         limit: the most events; None is all.
@@ -31,6 +32,7 @@ class Filter:
     start: int | None = None
     end: int | None = None
     after: int = -1
+    before: int = MAX_INT
     event_types: frozenset[str] | None = None
     columns: tuple[str, ...] = tuple(SCHEMA.names)
     limit: int | None = None
@@ -56,6 +58,7 @@ class Filter:
         """Whether some event within these ranges can pass."""
         return not (
             span.last_offset <= self.after
+            or span.first_offset >= self.before
             or (self.start is not None and span.last_time < self.start)
             or (self.end is not None and span.first_time >= self.end)
         )
@@ -64,22 +67,18 @@ class Filter:
         """Whether every event within these ranges passes, as far as its time and offset go."""
         return (
             span.first_offset > self.after
+            and span.last_offset < self.before
             and (self.start is None or span.first_time >= self.start)
             and (self.end is None or span.last_time < self.end)
         )
 
-    def condition(self, span: Span, *, before: int | None = None) -> pc.Expression | None:
-        """What is left to ask of each row within these ranges; None when all pass.
-
-        Args:
-            span: the ranges that the rows are known to lie in.
-            before: only offsets before this one.
-        """
+    def condition(self, span: Span) -> pc.Expression | None:
+        """What is left to ask of each row within these ranges; None when all pass."""
         terms: list[pc.Expression] = []
         if span.first_offset <= self.after:
             terms.append(pc.field("offset") > self.after)
-        if before is not None and span.last_offset >= before:
-            terms.append(pc.field("offset") < before)
+        if span.last_offset >= self.before:
+            terms.append(pc.field("offset") < self.before)
         if self.start is not None and span.first_time < self.start:
             terms.append(pc.field("timestamp") >= _time(self.start))
         if self.end is not None and span.last_time >= self.end:

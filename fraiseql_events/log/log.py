@@ -24,10 +24,13 @@ from fraiseql_events.log.maintenance import Maintenance
 from fraiseql_events.log.ranges import EntityRange, add_ranges, ranges_of
 from fraiseql_events.log.rate import Rate
 from fraiseql_events.log.scan import View
+from fraiseql_events.log.snapshot import Snapshot
 from fraiseql_events.log.tail import Chunk, Tail
 
 log: Final = logging.getLogger(__name__)
 
+#: What a reader holds of the tail at once.
+VIEW_BYTES: Final = 4 << 20
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2, 5)
 _LIMITS: Final = (
     ("commit_events", 1, 1e8),
@@ -140,6 +143,11 @@ class Log:
         return self._failure
 
     @property
+    def offset(self) -> int:
+        """The next offset to be given."""
+        return self._tail.end
+
+    @property
     def reached(self) -> StreamPosition | None:
         """The last message whose events, or dead letters, are appended; None for a new log."""
         return self._stream
@@ -184,6 +192,24 @@ class Log:
         with self._changed:
             tail = self._tail
             return View(self._history.storage, self._history.snapshot, tail.chunks(), tail.start, tail.end)
+
+    def view_from(self, offset: int) -> View:
+        """What the log holds from an offset on, as far as one piece of it goes: the history, or some of the tail.
+
+        A reader that goes from view to view holds little of the tail in memory, however slow it is.
+        """
+        with self._changed:
+            storage, tail = self._history.storage, self._tail
+            if offset < tail.start:
+                return View(storage, self._history.snapshot, (), tail.start, tail.start)
+            chunks = tail.chunks(offset, most_bytes=VIEW_BYTES)
+            return View(storage, Snapshot(), chunks, offset, chunks[-1].end if chunks else offset)
+
+    def wait_beyond(self, offset: int, seconds: float) -> bool:
+        """Waits until the log reaches beyond an offset, so long at the most; whether it does."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._tail.end > offset or self._closing, max(0.0, seconds))
+            return self._tail.end > offset
 
     def dead_letters(self) -> Iterator[pa.RecordBatch]:
         """The dead letters (`DEAD_LETTER_SCHEMA`) at this moment, by sequence and line."""

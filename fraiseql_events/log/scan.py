@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fraiseql_events.log.files import count_rows, read_files
 from fraiseql_events.log.filter import Filter
-from fraiseql_events.log.snapshot import DataFile, Snapshot
+from fraiseql_events.log.snapshot import Snapshot
 from fraiseql_events.log.storage import Storage
 from fraiseql_events.log.tail import Chunk
 
@@ -36,37 +36,38 @@ class View:
 
     def scan(self, condition: Filter) -> Iterator[pa.RecordBatch]:
         """What passes, in offset order, as batches of `condition.output_schema`, none of them empty."""
-        left = condition.limit
-        for batch in self._scan_all(condition):
-            if left is None:
-                yield batch
-                continue
-            if left <= 0:
-                return
-            yield batch.slice(0, left)
-            left -= batch.num_rows
+        if condition.limit is None:
+            yield from self._scan_all(condition)
+        elif condition.limit > 0:
+            left = condition.limit
+            for batch in self._scan_all(condition):
+                yield batch.slice(0, left)
+                left -= batch.num_rows
+                if left <= 0:
+                    return
 
     def count(self, condition: Filter) -> int | None:
         """How many events pass, where that is known without reading much; None where it is not."""
-        files = [file for group in self._select(condition).values() for file in group]
-        cut = [file for file in files if file.span.last_offset >= self.seam or not condition.holds_all(file.span)]
+        old = self._before_seam(condition)
+        files = [file for group in self.snapshot.select(old).values() for file in group]
+        cut = [file for file in files if not old.holds_all(file.span)]
         if len(cut) > MAX_COUNTED_FILES or (condition.event_types is not None and len(files) > MAX_COUNTED_FILES):
             return None
-        rows: int = sum(count_rows(self.storage, file, condition, before=self.seam) for file in files)
+        rows: int = sum(count_rows(self.storage, file, old) for file in files)
         rows += sum(batch.num_rows for batch in self._scan_chunks(condition))
         return rows if condition.limit is None else min(rows, condition.limit)
 
     def _scan_all(self, condition: Filter) -> Iterator[pa.RecordBatch]:
-        selected = self._select(condition)
+        old = self._before_seam(condition)
+        selected = self.snapshot.select(old)
         rows = max(MIN_BATCH_ROWS, min(MAX_BATCH_ROWS, MERGE_ROWS // max(1, len(selected))))
-        streams = [
-            read_files(self.storage, files, condition, before=self.seam, batch_rows=rows) for files in selected.values()
-        ]
+        streams = [read_files(self.storage, files, old, batch_rows=rows) for files in selected.values()]
         yield from streams[0] if len(streams) == 1 else merge(streams)
         yield from self._scan_chunks(condition)
 
-    def _select(self, condition: Filter) -> dict[str, list[DataFile]]:
-        return self.snapshot.select(condition, before=self.seam)
+    def _before_seam(self, condition: Filter) -> Filter:
+        """The condition on what is read from files."""
+        return replace(condition, before=min(condition.before, self.seam))
 
     def _scan_chunks(self, condition: Filter) -> Iterator[pa.RecordBatch]:
         for chunk in self.chunks:

@@ -64,13 +64,13 @@ class Snapshot:
             files[entity] = tuple(sorted(kept + new, key=lambda file: file.span.first_offset))
         return Snapshot(files, self.end if end is None else end)
 
-    def select(self, condition: Filter, *, before: int) -> dict[str, list[DataFile]]:
+    def select(self, condition: Filter) -> dict[str, list[DataFile]]:
         """The files that may hold what passes, by entity type."""
         selected: dict[str, list[DataFile]] = {}
         for entity, files in self.files.items():
             if not condition.wants_entity(entity):
                 continue
-            wanted = [file for file in files if file.span.first_offset < before and condition.may_hold(file.span)]
+            wanted = [file for file in files if condition.may_hold(file.span)]
             if wanted:
                 selected[entity] = wanted
         return selected

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +17,10 @@ from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.event import LOG_SCHEMA, DeadLetter
 from fraiseql_events.log.filter import Span
 
-#: What a chunk costs beside its events: a piece of the stream that held none must count too.
-CHUNK_BYTES: Final = 1024
+#: What a chunk costs beside its events: its arrays' own overhead, and a piece that held no event must count too.
+CHUNK_BYTES: Final = 4096
+#: Committed chunks are put together up to this size.
+MERGED_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,18 @@ class Chunk:
             span = Span(offset, offset + rows - 1, times["min"], times["max"])
         size = events.nbytes + CHUNK_BYTES + sum(len(letter.payload) + CHUNK_BYTES for letter in decoded.dead)
         return cls(events, decoded.dead, stream, span, offset + rows, size, now)
+
+    def joined(self, following: Sequence[Chunk]) -> Chunk:
+        """This chunk and those that follow it as one, without their dead letters, which are committed."""
+        parts = [chunk for chunk in (self, *following) if chunk.span is not None]
+        last = following[-1]
+        events = pa.concat_batches([part.events for part in parts] or [self.events])
+        spans = [part.span for part in parts if part.span is not None]
+        span = None
+        if spans:
+            earliest, latest = min(span.first_time for span in spans), max(span.last_time for span in spans)
+            span = Span(spans[0].first_offset, spans[-1].last_offset, earliest, latest)
+        return Chunk(events, [], last.stream, span, last.end, events.nbytes + CHUNK_BYTES, self.appended)
 
 
 class Tail:
@@ -86,9 +102,9 @@ class Tail:
 
     def mark_committed(self, count: int) -> None:
         """The first so many uncommitted chunks are in the history now."""
-        for _ in range(count):
-            chunk = self._uncommitted.popleft()
-            self.uncommitted_bytes -= chunk.size
+        chunks = [self._uncommitted.popleft() for _ in range(count)]
+        self.uncommitted_bytes -= sum(chunk.size for chunk in chunks)
+        for chunk in _joined(chunks):
             self._committed.append(chunk)
             self._committed_bytes += chunk.size
         while self._committed and self._committed_bytes > self._keep_bytes:
@@ -96,6 +112,32 @@ class Tail:
             self._committed_bytes -= chunk.size
             self.start = chunk.end
 
-    def chunks(self) -> list[Chunk]:
-        """Every chunk that holds events, in offset order, from `start` on."""
-        return [chunk for chunk in (*self._committed, *self._uncommitted) if chunk.span is not None]
+    def chunks(self, offset: int = 0, *, most_bytes: int | None = None) -> list[Chunk]:
+        """The chunks that reach beyond an offset, in offset order.
+
+        Args:
+            offset: no chunk that ends at it or before.
+            most_bytes: the first ones of them, up to about this size; at least one.
+        """
+        found: list[Chunk] = []
+        for chunk in itertools.chain(reversed(self._uncommitted), reversed(self._committed)):
+            if chunk.end <= offset:
+                break
+            found.append(chunk)
+        found.reverse()
+        if most_bytes is None:
+            return found
+        sizes = itertools.accumulate(chunk.size for chunk in found)
+        return [chunk for chunk, size in zip(found, sizes, strict=True) if size - chunk.size < most_bytes]
+
+
+def _joined(chunks: Sequence[Chunk]) -> Iterator[Chunk]:
+    """Small neighbouring chunks put together."""
+    run: list[Chunk] = []
+    for chunk in chunks:
+        if run and sum(each.size for each in run) + chunk.size > MERGED_BYTES:
+            yield run[0].joined(run[1:]) if len(run) > 1 else run[0]
+            run = []
+        run.append(chunk)
+    if run:
+        yield run[0].joined(run[1:]) if len(run) > 1 else run[0]

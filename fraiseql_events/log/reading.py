@@ -1,0 +1,65 @@
+"""A reader is a cursor over the log: history first, then the tail, then, if it follows, what arrives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+
+from fraiseql_events.log.filter import Filter
+from fraiseql_events.log.log import Log
+
+
+class Cursor:
+    """Goes through a log with a filter, as fast or as slowly as it is asked.
+
+    It holds no place in the log but an offset, so it needs no queue, is never too slow, and slows nobody.
+
+    Attributes:
+        offset: the next offset to look at.
+        left: how many events may pass still; None is any number.
+    """
+
+    def __init__(self, log: Log, condition: Filter) -> None:
+        self._log = log
+        self._condition = condition
+        self.offset = condition.after + 1
+        self.left = condition.limit
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many events have passed as were wanted."""
+        return self.left is not None and self.left <= 0
+
+    def read(self, until: int) -> Iterator[pa.RecordBatch]:
+        """What passes of the offsets before `until`, in offset order, none of the batches empty.
+
+        An offset never changes its event, so what is read in several steps is what it was at the first.
+        """
+        while self.offset < until and not self.is_full:
+            view = self._log.view_from(self.offset)
+            condition = replace(self._condition, after=self.offset - 1, limit=self.left, before=until)
+            for batch in view.scan(condition):
+                self.offset = batch.column("offset")[-1].as_py() + 1
+                if self.left is not None:
+                    self.left -= batch.num_rows
+                yield batch
+            if not self.is_full:
+                self.offset = max(self.offset, min(view.end, until))
+
+    def rounds(self, *, end: float | None, patience: float) -> Iterator[Iterator[pa.RecordBatch]]:
+        """What passes, now and as it arrives, look by look: each is to be read to its end before the next.
+
+        Args:
+            end: the look after the clock (`time.time`) has passed this is the last; None goes on for ever.
+            patience: the longest wait for something new, in seconds; the look after it may find nothing.
+        """
+        while True:
+            over = end is not None and time.time() >= end
+            reached = self._log.offset
+            yield self.read(reached)
+            if over or self.is_full:
+                return
+            self._log.wait_beyond(reached, patience if end is None else min(patience, end - time.time()))
