@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         StoreError,
         StoreInUse,
         StreamConsumed,
+        StreamCut,
         StreamMismatch,
     )
     from fraiseql_events.event import SCHEMA
@@ -47,6 +48,7 @@ _HOME = {
     "StoreError": "errors",
     "StoreInUse": "errors",
     "StreamConsumed": "errors",
+    "StreamCut": "errors",
     "StreamMismatch": "errors",
     "Ticket": "ticket",
     "serve": "service",
@@ -68,6 +70,7 @@ __all__ = [
     "StoreError",
     "StoreInUse",
     "StreamConsumed",
+    "StreamCut",
     "StreamMismatch",
     "Ticket",
     "__version__",

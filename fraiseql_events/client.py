@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from fraiseql_events.closing import Closing
-from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable
+from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable, StreamCut
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
 from fraiseql_events.stream import EventStream, Frames, check_frames
 from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Ticket, entity_or_all
@@ -41,6 +41,7 @@ class StreamOptions(TypedDict, total=False):
     event_types: Sequence[str] | None
     after_offset: int | None
     batch_size: int
+    follow: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class EventClient(Closing):
         event_types: Sequence[str] | None = None,
         after_offset: int | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        follow: bool = False,
         frames: Frames = "polars",
     ) -> EventStream[Any]:
         """Events in the order in which they happened to the database, batch by batch.
@@ -128,6 +130,7 @@ class EventClient(Closing):
             event_types: only events of these types, such as ``["Order.Created"]``.
             after_offset: only events after this offset; see `EventStream.offset`.
             batch_size: the most rows in a frame.
+            follow: go on with what arrives, until `end` has passed, or for ever without one.
             frames: ``"polars"``, ``"pandas"`` or ``"arrow"`` (record batches).
 
         Returns:
@@ -147,9 +150,10 @@ class EventClient(Closing):
             event_types=_names("event_types", event_types),
             after_offset=_integer(after_offset),
             batch_size=_integer(batch_size),
+            mode="streaming" if follow else "batch",
         )
         schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
-        return EventStream(lambda: self._open(ticket), schema, frames)
+        return EventStream(self._open, ticket, schema, frames)
 
     @overload
     def read(
@@ -264,7 +268,7 @@ class EventClient(Closing):
                 f"no server answers at {self.url}: start one with `fraiseql-events serve --embedded`, or name "
                 "another with EventClient('grpc://host:port') or FRAISEQL_EVENTS_URL"
             )
-        return ServerError(f"the server at {self.url} broke off: {text}")
+        return StreamCut(f"the server at {self.url} broke off: {text}")
 
 
 class _MappedReader:

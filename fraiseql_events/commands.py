@@ -90,6 +90,7 @@ def stream(options: Namespace) -> int:
             columns=options.columns,
             event_types=options.event_types,
             after_offset=options.after_offset,
+            follow=options.follow,
             frames="arrow",
         )
         with events, bar("reading", unit="events") as progress:

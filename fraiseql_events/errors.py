@@ -4,7 +4,8 @@ EventsError
 ├── InvalidArgument      a wrong argument, option or ticket; also a ValueError
 ├── StreamConsumed       an EventStream was read a second time
 ├── ServerUnavailable    no Flight server answers at the address; also a ConnectionError
-├── ServerError          the Flight server answered with an error, or the stream was cut
+├── ServerError          the Flight server answered with an error
+│   └── StreamCut        the connection or the server broke off before the stream's end
 ├── NatsUnavailable      no NATS server answers, or JetStream is off; also a ConnectionError
 ├── StreamMismatch       the JetStream stream is not the one that the history knows
 ├── StoreError           the history cannot be opened, read or written
@@ -27,6 +28,7 @@ __all__ = [
     "StoreError",
     "StoreInUse",
     "StreamConsumed",
+    "StreamCut",
     "StreamMismatch",
 ]
 
@@ -48,7 +50,11 @@ class ServerUnavailable(EventsError, ConnectionError):
 
 
 class ServerError(EventsError):
-    """The Flight server answered with an error, or its stream was cut before its end."""
+    """The Flight server answered with an error."""
+
+
+class StreamCut(ServerError):
+    """The connection or the server broke off before the stream's end, and asking again was of no use."""
 
 
 class NatsUnavailable(EventsError, ConnectionError):

@@ -1,18 +1,23 @@
-"""An answer of the server, read once: as frames batch by batch, or as one frame."""
+"""An answer of the server, read once: as frames batch by batch, or as one frame; asked for again where it was cut."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 
 from fraiseql_events.closing import Closing
-from fraiseql_events.errors import InvalidArgument, ServerError, StreamConsumed
+from fraiseql_events.errors import InvalidArgument, ServerUnavailable, StreamConsumed, StreamCut
 from fraiseql_events.prefetch import Prefetch
+from fraiseql_events.ticket import Ticket
 from fraiseql_events.wording import near
 
 if TYPE_CHECKING:
@@ -20,9 +25,21 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow.flight as fl
 
+log: Final = logging.getLogger(__name__)
+
 Frames = Literal["polars", "pandas", "arrow"]
 FRAMES: Final = ("polars", "pandas", "arrow")
 F = TypeVar("F")
+
+#: A follower that hears not even a heartbeat for so long takes the server for dead.
+SILENCE_SECONDS: Final = 8.0
+#: A stream with an end is given up when it comes no further for so long; a follower never gives up.
+GIVE_UP_SECONDS: Final = 30.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+#: A wait is cut into slices, so that an interrupt is seen soon.
+_SLICE: Final = 0.1
+_PENDING: Final = object()
 
 
 def check_frames(frames: str) -> None:
@@ -38,48 +55,55 @@ class EventStream(Closing, Generic[F]):
     - ``stream.to_polars()``, ``to_pandas()``, ``to_arrow()``: all in one frame;
     - ``stream.to_reader()``, or anything that takes the Arrow C stream (DuckDB, Polars, R): batches, unchanged.
 
-    Nothing is asked of the server before the first of these. Close it, or use it with ``with``, when you stop early.
+    Nothing is asked of the server before the first of these. Where the connection or the server breaks off, the rest is
+    asked for again, without a gap and without a duplicate. Close it, or use it with ``with``, when you stop early.
+
+    Attributes:
+        schema: the columns.
+        offset: the offset that has been read up to; ``after_offset=`` goes on behind it. None before the first batch.
+        reconnects: how often the rest was asked for again.
     """
 
-    def __init__(self, open_reader: Callable[[], fl.FlightStreamReader], schema: pa.Schema, frames: Frames) -> None:
+    def __init__(
+        self, open_reader: Callable[[Ticket], fl.FlightStreamReader], ticket: Ticket, schema: pa.Schema, frames: Frames
+    ) -> None:
         self._open_reader = open_reader
+        self._ticket = ticket
         self._frames = frames
         self._prefetch: Prefetch | None = None
         self._started = False
         self._ended = False
         self._closed = False
+        self._rows = 0
+        self._answered = False
+        self._heard = self._progressed = 0.0
+        self._retry_at = 0.0
+        self._pause = _FIRST_PAUSE
         self.schema: Final = schema
-        #: The offset that the answer is read up to; ``after_offset=`` goes on behind it. None before the first.
         self.offset: int | None = None
+        self.reconnects = 0
 
     def __iter__(self) -> Iterator[F]:
-        if self._started:
-            raise StreamConsumed("this stream is read already: ask the client for another")
+        self._start()
         return self._convert_each()
-
-    def _convert_each(self) -> Iterator[F]:
-        convert = converter(self._frames)
-        for batch in self.batches():
-            yield convert(batch)
 
     async def __aiter__(self) -> AsyncIterator[F]:
         """The same for asynchronous code; the event loop is free while a batch is awaited."""
-        convert = converter(self._frames)
-        prefetch = self._start()
+        convert, loop = converter(self._frames), asyncio.get_running_loop()
+        self._start()
         try:
-            while (batch := await self._next_awaited(prefetch)) is not None:
-                yield convert(batch)
+            while not self._ended:
+                # in slices: an interrupt of the loop's thread is seen only between two of them
+                batch = await loop.run_in_executor(None, self._poll)
+                if batch is not _PENDING:
+                    yield convert(batch)
         finally:
             self.close()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The events as Arrow record batches, whatever `frames` says."""
-        prefetch = self._start()
-        try:
-            while (batch := self._next(prefetch)) is not None:
-                yield batch
-        finally:
-            self.close()
+        self._start()
+        return self._each()
 
     def to_reader(self) -> pa.RecordBatchReader:
         """An Arrow reader over the rest; memory constant."""
@@ -114,55 +138,102 @@ class EventStream(Closing, Generic[F]):
             self.close()
 
     def __repr__(self) -> str:
-        state = (
-            "read" if self._ended else "closed" if self._closed else "open" if self._started else "not yet asked for"
-        )
+        states = ((self._ended, "read"), (self._closed, "closed"), (self._started, "open"), (True, "not yet asked for"))
+        state = next(state for holds, state in states if holds)
         return f"<EventStream of {', '.join(self.schema.names)}: {state}, offset {self.offset}>"
 
-    def _start(self) -> Prefetch:
+    def _start(self) -> None:
         if self._started or self._closed:
             raise StreamConsumed("this stream is read already, or closed: ask the client for another")
         self._started = True
-        self._prefetch = Prefetch(self._open_reader)
-        return self._prefetch
 
-    def _next(self, prefetch: Prefetch) -> pa.RecordBatch | None:
-        """The next batch with rows; None at the end that the server has marked."""
-        while (chunk := prefetch.get()) is not None:
-            if (batch := self._note(chunk.data, chunk.app_metadata)) is not None:
-                return batch
-        self._check_end()
-        return None
+    def _convert_each(self) -> Iterator[F]:
+        convert = converter(self._frames)
+        for batch in self._each():
+            yield convert(batch)
 
-    async def _next_awaited(self, prefetch: Prefetch) -> pa.RecordBatch | None:
-        loop = asyncio.get_running_loop()
-        while True:
-            if not prefetch.ready:
-                # in slices: an interrupt of the loop's thread is seen only between two of them
-                await loop.run_in_executor(None, prefetch.wait, 0.1)
-                continue
-            if (chunk := prefetch.get()) is None:
-                self._check_end()
-                return None
-            if (batch := self._note(chunk.data, chunk.app_metadata)) is not None:
-                return batch
+    def _each(self) -> Iterator[pa.RecordBatch]:
+        try:
+            while not self._ended:
+                batch = self._poll()
+                if batch is not _PENDING:
+                    yield batch
+        finally:
+            self.close()
 
-    def _note(self, batch: pa.RecordBatch, metadata: pa.Buffer | None) -> pa.RecordBatch | None:
+    def _poll(self) -> Any:
+        """The next batch with rows; `_PENDING` when there is none within a slice of time, or at the end."""
+        if self._closed:
+            raise StreamConsumed("this stream was closed before its end: ask the client for another")
+        try:
+            return self._receive()
+        except (StreamCut, ServerUnavailable) as error:
+            self._plan_retry(error)
+            return _PENDING
+
+    def _receive(self) -> Any:
+        if self._prefetch is None:
+            if (pause := self._retry_at - time.monotonic()) > 0:
+                time.sleep(min(_SLICE, pause))
+                return _PENDING
+            self._prefetch = Prefetch(lambda: self._open_reader(self._rest()))
+            self._heard = time.monotonic()
+        prefetch = self._prefetch
+        prefetch.wait(_SLICE)
+        if not prefetch.ready:
+            silence = time.monotonic() - self._heard
+            if self._ticket.mode == "streaming" and silence > SILENCE_SECONDS:
+                raise StreamCut(f"the server has been silent for {silence:.0f} seconds")
+            return _PENDING
+        chunk = prefetch.get()
+        if chunk is None:
+            raise StreamCut(f"the server ended the stream {self._place()}, before its end")
+        return self._note(chunk.data, chunk.app_metadata)
+
+    def _note(self, batch: pa.RecordBatch, metadata: pa.Buffer | None) -> Any:
         """Keeps the place that a batch comes with; the batch itself if it has rows."""
+        if self._retry_at and not self._answered:
+            log.warning("the stream goes on %s", self._place())
+        self._answered = True
+        self._heard = now = time.monotonic()
+        self._pause = _FIRST_PAUSE
+        before = self.offset
         place = msgspec.json.decode(metadata.to_pybytes()) if metadata is not None else {}
         if place.get("last_offset") is not None:
             self.offset = place["last_offset"]
-        if place.get("end"):
-            self._ended = True
+        if place.get("next_offset") is not None:
             self.offset = place["next_offset"] - 1
-        return batch if batch.num_rows else None
+        if self._progressed == 0.0 or self.offset != before:
+            self._progressed = now
+        self._ended = bool(place.get("end"))
+        self._rows += batch.num_rows
+        return batch if batch.num_rows else _PENDING
 
-    def _check_end(self) -> None:
-        if self._closed and not self._ended:
-            raise StreamConsumed("this stream was closed before its end: ask the client for another")
-        if not self._ended:
-            place = "at its start" if self.offset is None else f"after offset {self.offset}"
-            raise ServerError(f"the server ended the stream {place}, before its end: ask again with after_offset")
+    def _plan_retry(self, error: Exception) -> None:
+        """Asks again after a pause, or raises the error: at the first time of asking, and when it is of no use."""
+        now = time.monotonic()
+        if self._prefetch is not None:
+            self._prefetch.close()
+        first = self._progressed == 0.0
+        if first or (self._ticket.mode == "batch" and now - self._progressed > GIVE_UP_SECONDS):
+            raise error
+        if self._answered:
+            log.warning("%s; asking again %s", error, self._place())
+            self.reconnects += 1
+        self._answered = False
+        self._prefetch = None
+        self._retry_at = now + self._pause * random.uniform(0.5, 1.0)  # noqa: S311
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _rest(self) -> Ticket:
+        """What is still to be asked for."""
+        if self.offset is None:
+            return self._ticket
+        left = None if self._ticket.limit is None else self._ticket.limit - self._rows
+        return replace(self._ticket, after_offset=self.offset, limit=left)
+
+    def _place(self) -> str:
+        return "at its start" if self.offset is None else f"after offset {self.offset}"
 
 
 def converter(frames: Frames) -> Callable[[pa.RecordBatch], Any]:

@@ -27,6 +27,9 @@ ACTIONS: Final = (
 )
 
 
+Item = tuple[pa.RecordBatch, pa.Buffer]
+
+
 class EventServer(fl.FlightServerBase):  # type: ignore[misc]
     """Serves a log; answers from the moment that it is made until `close`.
 
@@ -45,6 +48,9 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         self._status = status
         self._stopping = threading.Event()
         self._closing = threading.Lock()
+        self._counting = threading.Lock()
+        #: How many streams are open.
+        self.streams = 0
         self._host, port = parse_listen(listen)
         check_free(self._host, port)
         # the base class serves from its constructor on: everything must be set before
@@ -67,14 +73,23 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         """Streams the events that a ticket asks for, in offset order."""
         wanted = Ticket.decode(ticket.ticket)
         condition = Filter.of(wanted)
+        items = guard(self._until_stopped(self._answer(wanted, condition, context)))
+        return fl.GeneratorStream(wire_schema(condition.columns), items)
+
+    def _answer(self, wanted: Ticket, condition: Filter, context: fl.ServerCallContext) -> Iterator[Item]:
         cursor = Cursor(self._log, condition)
         end = None if wanted.end is None else wanted.end / 1_000_000
         if wanted.mode == "streaming" and (end is None or time.time() < end):
-            batches = live_batches(cursor, condition.columns, batch_size=wanted.batch_size, end=end)
-        else:
-            reached = self._log.offset
-            batches = wire_batches(cursor.read(reached), condition, batch_size=wanted.batch_size, next_offset=reached)
-        return fl.GeneratorStream(wire_schema(condition.columns), guard(self._until_stopped(batches, context)))
+            return live_batches(
+                cursor,
+                condition.columns,
+                batch_size=wanted.batch_size,
+                end=end,
+                wanted=lambda: not (self._stopping.is_set() or context.is_cancelled()),
+            )
+        reached = self._log.offset
+        batches = cursor.read(reached)
+        return wire_batches(batches, condition, batch_size=wanted.batch_size, next_offset=reached)
 
     @handler
     def get_flight_info(self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
@@ -120,15 +135,20 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         """There is nothing to exchange."""
         raise Unimplemented("there is no exchange here: ask for events with DoGet")
 
-    def _until_stopped(
-        self, items: Iterator[tuple[pa.RecordBatch, pa.Buffer]], context: fl.ServerCallContext
-    ) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
-        for item in items:
+    def _until_stopped(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The items, and how many streams are open meanwhile."""
+        with self._counting:
+            self.streams += 1
+        try:
+            for item in items:
+                if self._stopping.is_set():
+                    break
+                yield item
             if self._stopping.is_set():
                 raise fl.FlightUnavailableError("the server is stopping")
-            if context.is_cancelled():
-                return
-            yield item
+        finally:
+            with self._counting:
+                self.streams -= 1
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

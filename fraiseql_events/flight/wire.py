@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -17,6 +17,8 @@ from fraiseql_events.log.table import rows_within
 MAX_BATCH_BYTES: Final = 2 << 20
 #: A client that hears nothing for a few of these may take the server for dead.
 HEARTBEAT_SECONDS: Final = 2.0
+#: So soon, on a quiet stream, a client that has gone is noticed.
+LOOK_SECONDS: Final = 0.4
 
 
 def wire_schema(columns: Iterable[str]) -> pa.Schema:
@@ -54,26 +56,29 @@ def wire_batches(
 
 
 def live_batches(
-    cursor: Cursor, columns: tuple[str, ...], *, batch_size: int, end: float | None
+    cursor: Cursor, columns: tuple[str, ...], *, batch_size: int, end: float | None, wanted: Callable[[], bool]
 ) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
     """What a cursor finds now and as it arrives, as Flight sends it.
 
-    A batch is sent as soon as nothing more is there to fill it. A silence longer than `HEARTBEAT_SECONDS` is broken by a
-    batch without rows, ``"heartbeat": true`` and ``next_offset``; the end is one with ``"end": true``.
+    A batch is sent as soon as nothing more is there to fill it. A silence longer than `HEARTBEAT_SECONDS` is broken by
+    a batch without rows, ``"heartbeat": true`` and ``next_offset``; the end is one with ``"end": true``.
 
     Args:
         cursor: where it begins.
         columns: the ones to send, in this order.
         batch_size: the most rows in one.
         end: when it ends, in seconds since the epoch; None never.
+        wanted: whether anybody listens still; asked a few times a second.
     """
     schema = wire_schema(columns)
     sent = time.monotonic()
-    for look in cursor.rounds(end=end, patience=HEARTBEAT_SECONDS):
+    for look in cursor.rounds(end=end, patience=LOOK_SECONDS):
         for batch in _fill(look, batch_size):
             yield _select(batch, schema), _place(batch)
             sent = time.monotonic()
-        if time.monotonic() - sent >= 0.9 * HEARTBEAT_SECONDS:
+        if not wanted():
+            return
+        if time.monotonic() - sent >= HEARTBEAT_SECONDS:
             yield _nothing(schema, {"heartbeat": True, "next_offset": cursor.offset})
             sent = time.monotonic()
     yield _nothing(schema, {"end": True, "next_offset": cursor.offset})
