@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from fraiseql_events import __version__
 from fraiseql_events.errors import EventsError, InvalidArgument
+from fraiseql_events.wording import near
 
 STREAM: Final = "fraiseql-entity-changes"
 SUBJECT: Final = "entity.change.>"
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit code."""
     from fraiseql_events import commands
 
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -49,6 +50,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(error, 1)
     return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; an unknown one is told by its command, with a suggestion."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        command: argparse.ArgumentParser = options.parser
+        known = [option for action in command._actions for option in action.option_strings]
+        command.error(f"there is no {unknown[0]} for `{options.command}`{near(unknown[0], known)}")
+    return options
 
 
 def _complain(error: Exception, code: int) -> int:
@@ -71,12 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_publish(commands)
     _add_status(commands)
     _add_dead_letters(commands)
+    for command in commands.choices.values():
+        command.allow_abbrev = False
+        command.set_defaults(parser=command)
     return parser
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser("demo", help="show the whole path on an embedded NATS server, then end")
     demo.add_argument("--events", type=_positive, default=50_000, help="how many events the shop makes (50000)")
+    demo.add_argument("--store", metavar="PATH", help="a folder that keeps the shop; a temporary one without")
     demo.add_argument("--seed", type=int, default=1, help="another seed makes another shop (1)")
 
 
@@ -122,6 +138,7 @@ def _add_publish(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     publish = commands.add_parser("publish", help="put events into the stream")
     publish.add_argument("file", metavar="FILE", help="newline-delimited JSON, Parquet or Arrow IPC; - reads a pipe")
     _add_nats(publish)
+    _add_url(publish)
     _add_source(publish, subject=False)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_URL: Final = "grpc://localhost:50051"
 URL_VARIABLE: Final = "FRAISEQL_EVENTS_URL"
 CALL_SECONDS: Final = 30.0
+_UNREACHABLE: Final = ("failed to connect", "onnection refused", "errors resolving", "omain name not found")
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
 
 
@@ -68,7 +69,7 @@ class EventClient(Closing):
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = _check_url(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+        self.url = _check_url((os.environ.get(URL_VARIABLE) or DEFAULT_URL) if url is None else url)
         self._lock = threading.Lock()
         self._connection: fl.FlightClient | None = None
 
@@ -119,7 +120,7 @@ class EventClient(Closing):
         follow: bool = False,
         frames: Frames = "polars",
     ) -> EventStream[Any]:
-        """Events in the order in which they happened to the database, batch by batch.
+        """Events in the stream's order, which is that in which they were published, batch by batch.
 
         Args:
             entity: an entity type such as ``"Order"``, or ``"*"`` for all.
@@ -263,10 +264,10 @@ class EventClient(Closing):
 
     def _unavailable(self, error: Exception) -> EventsError:
         text = _sentence(error)
-        if "failed to connect" in text or "onnection refused" in text or isinstance(error, fl.FlightTimedOutError):
+        if isinstance(error, fl.FlightTimedOutError) or any(sign in text for sign in _UNREACHABLE):
             return ServerUnavailable(
                 f"no server answers at {self.url}: start one with `fraiseql-events serve --embedded`, or name "
-                "another with EventClient('grpc://host:port') or FRAISEQL_EVENTS_URL"
+                "another: EventClient('grpc://host:port'), --url or FRAISEQL_EVENTS_URL"
             )
         return StreamCut(f"the server at {self.url} broke off: {text}")
 
@@ -296,6 +297,8 @@ def _check_url(url: str) -> str:
     scheme, found, rest = url.partition("://")
     if not found or scheme not in _SCHEMES or not rest:
         raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
+    if scheme != "grpc+unix" and not rest.rpartition(":")[2].isdigit():
+        raise InvalidArgument(f"{url!r} has no port: write grpc://HOST:PORT")
     return url
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -21,16 +22,18 @@ import pyarrow as pa
 
 from fraiseql_events.bridge.bridge import BridgeStatus
 from fraiseql_events.client import EventClient
+from fraiseql_events.errors import EventsError
 from fraiseql_events.event import DEAD_LETTER_SCHEMA, DeadLetter, dead_letter_batch
 from fraiseql_events.progress import bar
 from fraiseql_events.timestamps import parse_time
+from fraiseql_events.wording import near
 
 
 def demo(options: Namespace) -> int:
     """Runs the demo."""
     from fraiseql_events.demo import run
 
-    run(events=options.events, seed=options.seed)
+    run(events=options.events, seed=options.seed, store=options.store)
     return 0
 
 
@@ -94,8 +97,19 @@ def stream(options: Namespace) -> int:
             frames="arrow",
         )
         with events, bar("reading", unit="events") as progress:
-            write(_shown(events.batches(), progress), events.schema, kind, options.output)
+            batches = _shown(events.batches(), progress)
+            write(batches, events.schema, kind, options.output, live=options.follow)
+            if events.rows == 0 and not options.follow:
+                _say_if_unknown(client, options.entity)
     return 0
+
+
+def _say_if_unknown(client: EventClient, entity: str) -> None:
+    """An unknown entity type is an empty answer; a person may have meant another."""
+    names = list(client.entities())
+    if entity != "*" and entity not in names:
+        there = f"there are {', '.join(names)}" if names else "there are no events yet"
+        print(f"fraiseql-events: no events of {entity!r}{near(entity, names)}; {there}", file=sys.stderr)
 
 
 def publish(options: Namespace) -> int:
@@ -103,9 +117,8 @@ def publish(options: Namespace) -> int:
     from fraiseql_events.bridge.consumer import StreamOptions
     from fraiseql_events.bridge.publisher import publish as send
     from fraiseql_events.publishing import read_messages, read_messages_once
-    from fraiseql_events.service import nats_url
 
-    target = StreamOptions(nats=nats_url(options.nats), stream=options.stream)
+    target = StreamOptions(nats=_nats_to_publish_to(options), stream=options.stream)
     published = 0
     with bar("publishing", unit="events") as progress:
 
@@ -121,6 +134,20 @@ def publish(options: Namespace) -> int:
         send(messages, target, progress=count)
     _print_json({"events": published})
     return 0
+
+
+def _nats_to_publish_to(options: Namespace) -> str:
+    """The NATS server that was named; else the one that the Flight server reads, if there is one; else the default."""
+    from fraiseql_events.service import NATS_VARIABLE, nats_url
+
+    if options.nats is None and NATS_VARIABLE not in os.environ:
+        try:
+            with EventClient(options.url) as client:
+                return str(client.status()["nats"])
+        except EventsError:
+            if options.url is not None:
+                raise
+    return nats_url(options.nats)
 
 
 def status(options: Namespace) -> int:
@@ -209,16 +236,21 @@ def _status_text(url: str, status: dict[str, Any]) -> str:
     uptime = timedelta(seconds=int(status["uptime_seconds"]))
     lines = [
         f"{url}, up {uptime}, reading {status['stream']} at {status['nats']} into {status['store']}",
-        f"{status['offset']:,} events ({status['committed']:,} committed), {status['events_per_second']:,.0f} a second",
-        f"{status['lag']:,} messages behind the stream, {status['dead_letters']:,} dead letters",
+        f"{_count(status['offset'], 'event')} ({status['committed']:,} committed), "
+        f"{status['events_per_second']:,.0f} a second",
+        f"{_count(status['lag'], 'message')} behind the stream, {_count(status['dead_letters'], 'dead letter')}",
     ]
     for name, found in status["entities"].items():
-        lines.append(f"  {name}: {found['events']:,} events from {found['first']} to {found['last']}")
+        lines.append(f"  {name}: {_count(found['events'], 'event')} from {found['first']} to {found['last']}")
     if status["missed"]:
         lines.append(f"{status['missed']:,} messages were removed from the stream before they were read")
     if status["last_error"]:
         lines.append(f"error: {status['last_error']}")
     return "\n".join(lines)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _print_json(value: object) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
 from typing import Final, TextIO
 
 import msgspec
@@ -28,25 +28,36 @@ client.read("Order", "2026-01-05", "2026-01-11", event_types=["Order.Created"])
 """
 
 
-def run(out: TextIO = sys.stdout, *, events: int = EVENTS, seed: int = 1) -> None:
-    """Runs the demo in a temporary folder, and prints what a user would see."""
-    with (
-        tempfile.TemporaryDirectory(prefix="fraiseql-events-") as folder,
-        serve(embedded=True, store=Path(folder), listen="127.0.0.1:0") as service,
-        EventClient(service.url) as client,
-    ):
+def run(out: TextIO = sys.stdout, *, events: int = EVENTS, seed: int = 1, store: str | None = None) -> None:
+    """Runs the demo, and prints what a user would see.
+
+    Args:
+        out: where to print.
+        events: how many events the shop makes.
+        seed: another one makes another shop.
+        store: a folder that keeps the shop; without one a temporary folder is used.
+    """
+    with ExitStack() as stack:
+        folder = store or stack.enter_context(tempfile.TemporaryDirectory(prefix="fraiseql-events-"))
+        service = stack.enter_context(serve(embedded=True, store=folder, listen="127.0.0.1:0"))
+        client = stack.enter_context(EventClient(service.url))
         print(f"An embedded NATS server at {service.nats_url}, a Flight server at {service.url}.", file=out)
         _fill(service, events, seed, out)
         _show(client, out)
+    kept = store or "shop"
+    if store is None:
+        print(f"\nThat was in a temporary folder. To keep it: `fraiseql-events demo --store {kept}`. Then", file=out)
+    print(f"`fraiseql-events serve --embedded --store {kept}`, and `fraiseql-events stream Order`.", file=out)
 
 
 def _fill(service: Service, events: int, seed: int, out: TextIO) -> None:
     shop = islice(Shop(seed), events)
     messages = ((subject_of(event["entity_type"], event["event_type"]), msgspec.json.encode(event)) for event in shop)
+    before = service.status()["offset"]
     started = time.monotonic()
     with bar("publishing a shop's events", total=events, unit="events") as progress:
         publish(messages, StreamOptions(nats=service.nats_url), progress=progress.update)
-    while service.status()["offset"] < events:
+    while service.status()["lag"] or service.status()["offset"] < before + events:
         time.sleep(0.02)
     seconds = time.monotonic() - started
     print(f"{events:,} events made, published, read and decoded in {seconds:.1f} s.", file=out)
@@ -68,4 +79,3 @@ def _show(client: EventClient, out: TextIO) -> None:
     rows = sum(frame.height for frame in client.stream("*"))
     seconds = time.monotonic() - started
     print(f"\nAll {rows:,} events streamed into Polars in {seconds:.2f} s ({rows / seconds:,.0f} a second).", file=out)
-    print("Next: `fraiseql-events serve --embedded`, then `fraiseql-events stream Order`.", file=out)

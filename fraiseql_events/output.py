@@ -28,6 +28,8 @@ _ENDINGS: Final = {
 }  # fmt: skip
 _SHOWN_ROWS: Final = 10
 _CELL: Final = 36
+#: What one came for is shown whole.
+_WIDE: Final = 120
 
 
 class Writer(Protocol):
@@ -42,6 +44,10 @@ class Writer(Protocol):
 
 def format_for(kind: str | None, path: Path | None) -> str:
     """The format to write: the one that was named, else by the file's ending, else a table."""
+    if path is not None and path.is_dir():
+        raise InvalidArgument(f"{path} is a folder: name a file in it")
+    if path is not None and not path.parent.is_dir():
+        raise InvalidArgument(f"there is no folder {path.parent} to write {path.name} into")
     if kind is not None:
         return kind
     if path is None:
@@ -54,20 +60,30 @@ def format_for(kind: str | None, path: Path | None) -> str:
         ) from None
 
 
-def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, kind: str, path: Path | None) -> int:
+def write(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, kind: str, path: Path | None, *, live: bool = False
+) -> None:
     """Writes batches to a file, or to standard output; a file is there only once it is whole.
 
-    Returns:
-        How many rows were written.
+    Args:
+        batches: what to write.
+        schema: their columns.
+        kind: one of `FORMATS`.
+        path: the file; None is standard output.
+        live: the batches come as things happen: each is shown at once, and Ctrl-C is their end.
     """
-    rows = 0
     with _sink(kind, path) as sink:
-        writer = _WRITERS[kind](sink, schema, path)
-        for batch in batches:
-            writer.write(batch)
-            rows += batch.num_rows
+        make = _Lines if live and kind == "table" else _WRITERS[kind]
+        writer = make(sink, schema, path)
+        try:
+            for batch in batches:
+                writer.write(batch)
+                if live:
+                    sink.flush()
+        except KeyboardInterrupt:
+            if not live:
+                raise
         writer.close()
-    return rows
 
 
 @contextmanager
@@ -183,6 +199,28 @@ class _Table:
         self._sink.write(("\n".join(lines) + "\n").encode())
 
 
+class _Lines:
+    """Each row as it comes, in columns as wide as the first rows ask for."""
+
+    def __init__(self, sink: BinaryIO, schema: pa.Schema, path: Path | None) -> None:
+        self._sink = sink
+        self._names = schema.names
+        self._widths: list[int] = []
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        rows = _cells(batch)
+        lines = [_line(row, self._widths) for row in rows] if self._widths else self._begin(rows)
+        self._sink.write(("\n".join(lines) + "\n").encode())
+
+    def close(self) -> None:
+        pass
+
+    def _begin(self, rows: list[tuple[str, ...]]) -> list[str]:
+        self._widths = [max(map(len, column)) for column in zip(self._names, *rows, strict=True)]
+        rule = "  ".join("─" * width for width in self._widths)
+        return [_line(self._names, self._widths), rule, *(_line(row, self._widths) for row in rows)]
+
+
 _WRITERS: Final[dict[str, Callable[[BinaryIO, pa.Schema, Path | None], Writer]]] = {
     "table": _Table, "ndjson": _Ndjson, "csv": _Csv, "parquet": _Parquet, "arrow": _Arrow,
 }  # fmt: skip
@@ -226,14 +264,15 @@ def _cells(batch: pa.RecordBatch) -> list[tuple[str, ...]]:
         _texts_of_times(column) if pa.types.is_timestamp(column.type) else column.to_pylist()
         for column in batch.columns
     ]
-    return [tuple(_cell(value) for value in row) for row in zip(*columns, strict=True)]
+    widths = [_WIDE if name == "reason" else _CELL for name in batch.schema.names]
+    return [tuple(map(_cell, row, widths)) for row in zip(*columns, strict=True)]
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, width: int) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     text = "" if value is None else " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
-    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _line(cells: Iterable[str], widths: list[int]) -> str:

@@ -23,7 +23,7 @@ from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.bridge.publisher import Message, subject_of
 from fraiseql_events.bridge.unreadable import Unreadable
 from fraiseql_events.errors import InvalidArgument
-from fraiseql_events.event import SCHEMA
+from fraiseql_events.event import SCHEMA, DeadLetter
 from fraiseql_events.timestamps import format_time
 
 CHUNK: Final = 2_000
@@ -38,6 +38,8 @@ def read_messages(path: Path) -> Iterator[Message]:
     Raises:
         InvalidArgument: the first thing that is wrong, and where.
     """
+    if path.is_dir():
+        raise InvalidArgument(f"{path} is a folder: name a file of events")
     if path.exists() and not path.is_file():
         return _messages_of(path)  # a pipe by another name: it can be read once only
     for _ in _messages_of(path):
@@ -80,7 +82,16 @@ def _json_lines(source: BinaryIO, name: str) -> Iterator[Message]:
         for index in range(good):
             yield subject_of(entities[index], types[index]), payloads[index]
         if decoded.dead:
-            raise InvalidArgument(f"{name}, line {decoded.dead[0].sequence}: {decoded.dead[0].reason}")
+            raise InvalidArgument(f"{name}, line {decoded.dead[0].sequence}: {_explain(decoded.dead[0])}")
+
+
+def _explain(letter: DeadLetter) -> str:
+    """The reason, and what the file may be instead."""
+    if letter.sequence == 1 and letter.payload.strip() in (b"{", b"["):
+        return f"{letter.reason}; write one event a line"
+    if letter.sequence == 1 and not letter.payload.lstrip().startswith(b"{"):
+        return f"{letter.reason}; newline-delimited JSON, Parquet or Arrow IPC is expected"
+    return letter.reason
 
 
 def _columnar(source: BinaryIO, head: bytes, name: str) -> Iterator[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -14,12 +15,16 @@ from typing import Any, Final
 from fraiseql_events.bridge.bridge import Bridge
 from fraiseql_events.bridge.consumer import STREAM, SUBJECT, StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
+from fraiseql_events.bridge.natspy import check_nats_url
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, InvalidArgument
 from fraiseql_events.flight.server import EventServer, check_free, entity_json, parse_listen
 from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
 
+log: Final = logging.getLogger(__name__)
+
+NATS_VARIABLE: Final = "FRAISEQL_NATS_URL"
 DEFAULT_NATS: Final = "nats://localhost:4222"
 DEFAULT_STORE: Final = "fraiseql-data"
 DEFAULT_LISTEN: Final = "127.0.0.1:50051"
@@ -49,6 +54,14 @@ class ServiceOptions:
     log: LogOptions = field(default_factory=LogOptions)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.log, LogOptions):
+            raise InvalidArgument(f"log is a {type(self.log).__name__}: it must be LogOptions(…)")
+        if not isinstance(self.store, str):
+            raise InvalidArgument(f"store is {self.store!r}: it must be a path or a URL")
+        if self.listen is not None:
+            parse_listen(self.listen)
+        if self.nats is not None:
+            check_nats_url(self.nats)
         if self.embedded and self.nats:
             raise InvalidArgument("name a NATS server or embed one, not both")
         if self.embedded and local_path(self.store) is None:
@@ -76,9 +89,9 @@ class Service(Closing):
         if options.listen is not None:
             check_free(*parse_listen(options.listen))  # before anything is started that would have to be stopped
         with ExitStack() as stack:
-            self.nats_url = self._find_nats(stack)
-            self.log = Log(options.store, options.log)
+            self.log = Log(options.store, options.log)  # first: it has the lock on the store, in which NATS lies
             stack.callback(self.log.close)
+            self.nats_url = self._find_nats(stack)
             self.bridge = Bridge(
                 self._stream_options(), self.log, start=self.log.reached, on_failure=lambda error: self.failed.set()
             )
@@ -138,6 +151,7 @@ class Service(Closing):
         folder = local_path(self.options.store)
         assert folder is not None
         self._embedded = stack.enter_context(EmbeddedNats(folder / NATS_FOLDER))
+        log.info("the embedded NATS server answers at %s", self._embedded.url)
         return self._embedded.url
 
     def _stream_options(self) -> StreamOptions:
@@ -152,7 +166,7 @@ class Service(Closing):
 
 def nats_url(url: str | None) -> str:
     """The NATS server's address: the one given, else FRAISEQL_NATS_URL, else localhost:4222."""
-    return url or os.environ.get("FRAISEQL_NATS_URL") or DEFAULT_NATS
+    return check_nats_url(url or os.environ.get(NATS_VARIABLE) or DEFAULT_NATS)
 
 
 def serve(
@@ -190,7 +204,7 @@ def serve(
     options = ServiceOptions(
         nats=nats,
         embedded=embedded,
-        store=str(store),
+        store=os.fspath(store) if isinstance(store, os.PathLike) else store,
         listen=listen,
         stream=stream,
         subject=subject,

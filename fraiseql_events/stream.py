@@ -62,6 +62,7 @@ class EventStream(Closing, Generic[F]):
         schema: the columns.
         offset: the offset that has been read up to; ``after_offset=`` goes on behind it. None before the first batch.
         reconnects: how often the rest was asked for again.
+        rows: events read so far.
     """
 
     def __init__(
@@ -74,7 +75,6 @@ class EventStream(Closing, Generic[F]):
         self._started = False
         self._ended = False
         self._closed = False
-        self._rows = 0
         self._answered = False
         self._heard = self._progressed = 0.0
         self._retry_at = 0.0
@@ -82,6 +82,7 @@ class EventStream(Closing, Generic[F]):
         self.schema: Final = schema
         self.offset: int | None = None
         self.reconnects = 0
+        self.rows = 0
 
     def __iter__(self) -> Iterator[F]:
         self._start()
@@ -206,7 +207,7 @@ class EventStream(Closing, Generic[F]):
         if self._progressed == 0.0 or self.offset != before:
             self._progressed = now
         self._ended = bool(place.get("end"))
-        self._rows += batch.num_rows
+        self.rows += batch.num_rows
         return batch if batch.num_rows else _PENDING
 
     def _plan_retry(self, error: Exception) -> None:
@@ -229,7 +230,7 @@ class EventStream(Closing, Generic[F]):
         """What is still to be asked for."""
         if self.offset is None:
             return self._ticket
-        left = None if self._ticket.limit is None else self._ticket.limit - self._rows
+        left = None if self._ticket.limit is None else self._ticket.limit - self.rows
         return replace(self._ticket, after_offset=self.offset, limit=left)
 
     def _place(self) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from fraiseql_events.errors import InvalidArgument
-from fraiseql_events.event import LOG_SCHEMA, SCHEMA, check_entity_type
+from fraiseql_events.event import LOG_SCHEMA, check_entity_type
 from fraiseql_events.time_range import end_micros, format_end, format_start, start_micros, take_time
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time
 from fraiseql_events.wording import near, shown
@@ -253,7 +253,7 @@ def _check_columns(columns: tuple[str, ...] | None) -> None:
     _check_names("columns", columns)
     for column in columns or ():
         if column not in LOG_SCHEMA.names:
-            known, guess = ", ".join(SCHEMA.names), near(column, LOG_SCHEMA.names)
+            known, guess = ", ".join(LOG_SCHEMA.names), near(column, LOG_SCHEMA.names)
             raise InvalidArgument(f"there is no column {shown(column)}{guess}; there are {known}")
     if columns and len(set(columns)) < len(columns):
         raise InvalidArgument("columns names one column twice")

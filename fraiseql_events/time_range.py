@@ -13,6 +13,7 @@ from fraiseql_events.timestamps import (
     TIME_PATTERN,
     format_date,
     format_time,
+    looks_like_time,
     micros_of_date,
     micros_of_datetime,
     parse_date,
@@ -73,6 +74,10 @@ def _micros(which: str, value: Time) -> tuple[int, bool]:
         raise InvalidArgument(f"{which} is a {type(value).__name__}: it must be a date, a datetime or text {_EXAMPLES}")
     try:
         day = parse_date(value)
+        if day is None and not looks_like_time(value):
+            raise InvalidArgument(f"{which} {shown(value)} is neither a date nor an RFC 3339 time, {_EXAMPLES}")
         return (parse_time(value), False) if day is None else (day, True)
+    except InvalidArgument:
+        raise
     except ValueError as error:
         raise InvalidArgument(f"{which} {error}") from None

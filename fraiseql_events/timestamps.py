@@ -74,6 +74,11 @@ def _offset_micros(zone: str | None, text: str) -> int:
     return micros if zone[0] == "+" else -micros
 
 
+def looks_like_time(text: str) -> bool:
+    """Whether a text has the form of an RFC 3339 time, be it one that exists or not."""
+    return _TIME.fullmatch(text) is not None
+
+
 def parse_date(text: str) -> int | None:
     """Microseconds since the epoch of a date's first moment in UTC; None when the text does not look like a date.
 

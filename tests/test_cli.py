@@ -195,6 +195,16 @@ def test_dead_letters_are_shown_and_saved(tmp_path: Path, source: StreamOptions,
         (["serve", "--commit-events", "0"], 2, "is not a whole number above 0"),
         (["publish", "-"], 1, "no NATS server answers"),
         (["frobnicate"], 2, "invalid choice"),
+        (["serve", "--embeded"], 2, "there is no --embeded for `serve` (did you mean --embedded?)"),
+        (["stream", "Order", "--star", "2026-01-01"], 2, "did you mean --start?"),
+        (["stream", "Order", "--start", "yesterday"], 2, "is neither a date nor an RFC 3339 time"),
+        (["stream", "Order", "-o", "none/x.csv"], 2, "there is no folder none to write x.csv into"),
+        (["stream", "Order", "-o", "."], 2, ". is a folder"),
+        (["status", "--url", "grpc://localhost"], 2, "has no port"),
+        (["status", "--url", "grpc://nobody.invalid:1"], 1, "no server answers"),
+        (["ingest", "--store", "x", "--nats", "http://localhost:4222"], 2, "write nats://HOST:PORT"),
+        (["publish", "."], 2, ". is a folder"),
+        (["serve", "--embedded", "--store", "/dev/null/x"], 1, "cannot be opened"),
     ],
 )
 def test_wrong_use_is_one_sentence(
@@ -315,3 +325,33 @@ def test_a_second_serve_on_a_store_is_refused_and_the_first_goes_on(tmp_path: Pa
         said = run("serve", "--listen", "127.0.0.1:0", *arguments, code=1)
         assert f"is in use by process {serve.process.pid} on" in said
         assert serve.status(url)["last_error"] is None
+
+
+def test_an_unknown_entity_type_is_told(served: tuple[str, str]) -> None:
+    url, _ = served
+    arguments = [*COMMAND, "stream", "Ordr", "--url", url]
+    result = subprocess.run(arguments, capture_output=True, check=True, timeout=60, text=True)
+    assert result.stdout.endswith("0 rows\n")
+    assert "no events of 'Ordr' (did you mean Order?); there are Order, Product, User" in result.stderr
+
+
+def test_a_demo_can_be_kept(tmp_path: Path) -> None:
+    shown = run("demo", "--events", "500", "--store", tmp_path / "shop")
+    assert f"`fraiseql-events serve --embedded --store {tmp_path}/shop`" in shown
+    with Serve("--embedded", "--store", tmp_path / "shop") as serve:
+        url = serve.wait_until_ready()
+        assert serve.status(url)["committed"] == 500
+        (tmp_path / "one.ndjson").write_bytes(an_event())
+        assert json.loads(run("publish", tmp_path / "one.ndjson", "--url", url)) == {"events": 1}
+        until(lambda: serve.status(url)["offset"] == 501)
+
+
+def test_a_second_embedded_serve_does_not_harm_the_first(tmp_path: Path) -> None:
+    with Serve("--embedded", "--store", tmp_path) as serve:
+        url = serve.wait_until_ready()
+        children = psutil.Process(serve.process.pid).children()
+        said = run("serve", "--embedded", "--store", tmp_path, "--listen", "127.0.0.1:0", code=1)
+        assert f"is in use by process {serve.process.pid}" in said
+        assert [child.is_running() and child.status() != "zombie" for child in children] == [True]
+        run("publish", "-", "--url", url, stdin=an_event())
+        until(lambda: serve.status(url)["offset"] == 1)

@@ -207,7 +207,7 @@ def test_entities_and_status_tell_what_there_is(client: EventClient) -> None:
     [
         (lambda c: c.stream(""), "the entity type is missing"),
         (lambda c: c.stream(7), "entity is a int"),
-        (lambda c: c.stream("Order", "yesterday"), "start 'yesterday' is not an RFC 3339 time"),
+        (lambda c: c.stream("Order", "yesterday"), "start 'yesterday' is neither a date nor an RFC 3339 time"),
         (lambda c: c.stream("Order", "2026-02-01", "2026-01-01"), "is after end"),
         (lambda c: c.stream("Order", end=5), "end is a int: it must be a date"),
         (lambda c: c.stream("Order", limit=-1), "limit is -1"),

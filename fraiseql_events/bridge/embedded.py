@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
+import weakref
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -23,6 +25,8 @@ log: Final = logging.getLogger(__name__)
 
 START_SECONDS: Final = 15
 STOP_SECONDS: Final = 5
+RESTARTS: Final = 5
+_LOG: Final = "nats-server.log"
 _CONFIG: Final = """\
 listen: "127.0.0.1:{port}"
 server_name: {name}
@@ -33,10 +37,10 @@ max_payload: 8MB
 
 
 class EmbeddedNats(Closing):
-    """A nats-server with JetStream on a loopback port, its files in a folder; ends with `close`.
+    """A nats-server with JetStream on a loopback port, its files in a folder; ends with `close`, or with this program.
 
     It writes to the disk at once and forces the disk every second: a crash of this program or of the server loses
-    nothing, a power cut at most the last second.
+    nothing, a power cut at most the last second. Should it die it is started again, at the same address.
 
     Args:
         folder: where it keeps its streams; they are there again at the next start.
@@ -49,25 +53,14 @@ class EmbeddedNats(Closing):
     def __init__(self, folder: Path, *, port: int = 0) -> None:
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._log = self._folder / "nats-server.log"
-        config = self._folder / "nats-server.conf"
-        name = f"fraiseql-events-{blake2b(str(self._folder).encode(), digest_size=6).hexdigest()}"
-        text = _CONFIG.format(port=port or -1, name=name, folder=json.dumps(str(self._folder)))
-        config.write_text(text, encoding="utf-8")
-        stop_orphan(self._folder, name)
-        with self._log.open("wb") as sink:
-            self._process = subprocess.Popen(
-                [str(find_server()), "--config", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                start_new_session=True,  # a Ctrl-C is for the program that started us
-            )
-        try:
-            self.url = self._wait_for_url()
-        except BaseException:
-            self.close()
-            raise
+        self._name = f"fraiseql-events-{blake2b(str(self._folder).encode(), digest_size=6).hexdigest()}"
+        self._closing = threading.Event()
+        stop_orphan(self._folder, self._name)
+        self._process, self.url = self._start(port)
+        self._end_with_us = weakref.finalize(self, _end, [self._process])
+        self._watch = threading.Thread(target=_watch, args=(weakref.ref(self),), name="fraiseql-events-embedded")
+        self._watch.daemon = True
+        self._watch.start()
 
     @property
     def pid(self) -> int:
@@ -76,19 +69,58 @@ class EmbeddedNats(Closing):
 
     def close(self) -> None:
         """Stops the server and waits for its end; again does nothing."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        self._closing.set()
+        self._end_with_us()
+        if self._watch is not threading.current_thread():
+            self._watch.join()
 
-    def _wait_for_url(self) -> str:
+    def look_after(self, seconds: float) -> bool:
+        """Waits for the server's end, so long at the most, and starts it again; False when there is no more to do."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return not self._closing.is_set()
+        if self._closing.is_set():
+            return False
+        log.warning("the embedded nats-server ended (code %d): starting it again", code)
+        for _ in range(RESTARTS):
+            try:
+                self._process, self.url = self._start(int(self.url.rpartition(":")[2]))
+            except NatsUnavailable as error:
+                log.warning("%s", error)
+                self._closing.wait(1)
+            else:
+                self._end_with_us.detach()
+                self._end_with_us = weakref.finalize(self, _end, [self._process])
+                return True
+        log.error("the embedded nats-server cannot be started again")
+        return False
+
+    def _start(self, port: int) -> tuple[subprocess.Popen[bytes], str]:
+        for old in self._folder.glob("*.ports"):
+            old.unlink()
+        config = self._folder / "nats-server.conf"
+        text = _CONFIG.format(port=port or -1, name=self._name, folder=json.dumps(str(self._folder)))
+        config.write_text(text, encoding="utf-8")
+        with (self._folder / _LOG).open("wb") as sink:
+            process = subprocess.Popen(
+                [str(find_server()), "--config", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,  # a Ctrl-C is for the program that started us
+            )
+        try:
+            return process, self._wait_for_url(process)
+        except BaseException:
+            _end([process])
+            raise
+
+    def _wait_for_url(self, process: subprocess.Popen[bytes]) -> str:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise NatsUnavailable(f"the embedded nats-server ended at once: {self._last_words()}")
+            if process.poll() is not None:
+                raise NatsUnavailable(f"the embedded nats-server ended at once: {self._last_words(process)}")
             for ports in self._folder.glob("*.ports"):
                 try:
                     return str(json.loads(ports.read_text(encoding="utf-8"))["nats"][0])
@@ -97,9 +129,26 @@ class EmbeddedNats(Closing):
             time.sleep(0.01)
         raise NatsUnavailable(f"the embedded nats-server did not answer within {START_SECONDS} seconds")
 
-    def _last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {self._process.returncode}"
+    def _last_words(self, process: subprocess.Popen[bytes]) -> str:
+        lines = (self._folder / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {process.returncode}"
+
+
+def _watch(server: weakref.ref[EmbeddedNats]) -> None:
+    """Looks after a server for as long as anybody holds it."""
+    while (held := server()) is not None and held.look_after(0.5):
+        del held
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def stop_orphan(folder: Path, name: str) -> None:

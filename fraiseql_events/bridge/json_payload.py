@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import pyarrow as pa
@@ -33,6 +33,8 @@ class JsonEvent(msgspec.Struct, gc=False):
     tenant_id: str | None = None
 
 
+_REQUIRED: Final = ("event_type", "entity_type", "entity_id", "timestamp")
+_SPELLINGS: Final = {"id": "id (or event_id)"}
 _MISSING: Final = msgspec.Raw(b"")
 _Fields: Final = msgspec.defstruct(
     "_Fields", [(name, msgspec.Raw, _MISSING) for name in JsonEvent.__struct_fields__], gc=False
@@ -53,17 +55,21 @@ def read_event(payload: bytes) -> JsonEvent:
         Unreadable: it is, but not an event.
     """
     fields = _fields_of(payload)
-    required = {name: _required(fields, name) for name in ("event_type", "entity_type", "entity_id", "timestamp")}
-    data: msgspec.Raw = fields.data
-    if not bytes(data):
-        raise Unreadable("the field data is missing")
     event_id = _text(fields, "id")
-    if event_id is None and (event_id := _text(fields, "event_id")) is None:
-        raise Unreadable("the field id is missing")
+    if event_id is None:
+        event_id = _text(fields, "event_id")
+    required = {name: _text(fields, name) for name in _REQUIRED}
+    data: msgspec.Raw = fields.data
+    missing = [name for name, value in required.items() if value is None]
+    missing = ["id"] * (event_id is None) + missing + ["data"] * (not bytes(data))
+    if missing:
+        raise Unreadable(_say_missing(fields, missing))
     org_id = _text(fields, "org_id")
     if org_id is None:
         org_id = _text(fields, "tenant_id")
-    return JsonEvent(**required, data=data, id=event_id, user_id=_text(fields, "user_id"), org_id=org_id)
+    return JsonEvent(
+        **cast("dict[str, str]", required), data=data, id=event_id, user_id=_text(fields, "user_id"), org_id=org_id
+    )
 
 
 def split_lines(payload: bytes) -> list[tuple[int, bytes]]:
@@ -101,7 +107,7 @@ def to_batch(events: Sequence[JsonEvent]) -> tuple[pa.RecordBatch, dict[int, str
     wrong |= _wrong_names(event_types, entity_types)
     ids = [event.event_id if event.id is None else event.id for event in events]
     if None in ids:
-        wrong |= {row: "the field id is missing" for row, value in enumerate(ids) if value is None}
+        wrong |= {row: "the field id (or event_id) is missing" for row, value in enumerate(ids) if value is None}
     columns = [
         pa.array(ids, text),
         event_types,
@@ -147,12 +153,12 @@ def _fields_of(payload: bytes) -> Any:
         raise kind("the JSON is nested too deeply to be read (about 1000 levels are the most)") from None
 
 
-def _required(fields: Any, name: str) -> str:
-    value = _text(fields, name)
-    if value is None:
-        state = "null" if bytes(getattr(fields, name)) else "missing"
-        raise Unreadable(f"the field {name} is {state}")
-    return value
+def _say_missing(fields: Any, names: list[str]) -> str:
+    """Which fields are missing or null, all at once."""
+    if len(names) == 1:
+        state = "null" if bytes(getattr(fields, names[0])) else "missing"
+        return f"the field {_SPELLINGS.get(names[0], names[0])} is {state}"
+    return f"the fields {', '.join(_SPELLINGS.get(name, name) for name in names)} are missing or null"
 
 
 def _text(fields: Any, name: str) -> str | None:

@@ -18,12 +18,13 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
 
-from fraiseql_events.errors import NatsUnavailable
+from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
 
 READ_BYTES: Final = 1 << 20
 MAX_CONTROL_LINE: Final = 64 * 1024
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _CRLF: Final = b"\r\n"
 
 #: What this module uses of nats-py without its promise; `missing_names` looks for them.
@@ -230,11 +231,24 @@ async def connect(url: str, *, name: str) -> BulkClient:
     except (nats.errors.Error, OSError, ValueError) as error:
         reason = next((str(failure) for failure in reversed(failures) if str(failure)), str(error))
         raise NatsUnavailable(
-            f"no NATS server answers at {without_password(url)} ({reason}): start one with `nats-server -js`, "
-            "name another with --nats, or use --embedded"
+            f"no NATS server answers at {without_password(url)} ({reason}): start one with `nats-server -js`, or name "
+            "another with --nats; `fraiseql-events serve --embedded` brings its own"
         ) from error
     client.options["max_reconnect_attempts"] = -1
     return client
+
+
+def check_nats_url(url: str) -> str:
+    """The address, if it is one of a NATS server, or several with commas.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    for server in url.split(",") if isinstance(url, str) else [""]:
+        scheme, found, host = server.strip().partition("://")
+        if (found and scheme not in _SCHEMES) or not (host if found else scheme):
+            raise InvalidArgument(f"{url!r} is no address of a NATS server: write nats://HOST:PORT")
+    return url
 
 
 def without_password(url: str) -> str:

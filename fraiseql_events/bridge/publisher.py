@@ -69,7 +69,8 @@ async def _publish(messages: Iterable[Message], options: StreamOptions, progress
                 acks.sent += len(chunk)
         except InvalidArgument as error:
             await acks.wait_for_room(0, options)
-            raise InvalidArgument(f"{error}; the {acks.sent} events before it were published") from error
+            done = f"the {acks.sent} events before it were published" if acks.sent else "nothing was published"
+            raise InvalidArgument(f"{error}; {done}") from error
         await acks.wait_for_room(0, options)
         await client.unsubscribe_bulk(subscription)
         return acks.sent

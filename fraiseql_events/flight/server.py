@@ -157,6 +157,8 @@ def parse_listen(listen: str) -> tuple[str, int]:
     Raises:
         InvalidArgument: it is no such address.
     """
+    if not isinstance(listen, str):
+        raise InvalidArgument(f"{listen!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:50051")
     host, _, port = listen.removeprefix("grpc://").rpartition(":")
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise InvalidArgument(f"{listen!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:50051")

@@ -39,9 +39,11 @@ class StoreLock:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(folder / LOCK, timeout=0, thread_local=False)
             self._lock.acquire()
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            owner.write_text(_this_process(), encoding="utf-8")
         except filelock.Timeout:
             holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+            if holder == _this_process():
+                raise StoreInUse(f"this process uses the store {store} already: close the first service") from None
             raise StoreInUse(f"the store {store} is in use by {holder}: stop that, or name another --store") from None
         except OSError as error:
             raise StoreError(f"the store {store} cannot be opened: {error.strerror or error}") from error
@@ -50,3 +52,7 @@ class StoreLock:
         """Lets others in; again does nothing."""
         if self._lock is not None:
             self._lock.release()
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"

@@ -33,7 +33,7 @@ log: Final = logging.getLogger(__name__)
 VIEW_BYTES: Final = 4 << 20
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2, 5)
 _LIMITS: Final = (
-    ("commit_events", 1, 1e8),
+    ("commit_events", 1, 100_000_000),
     ("commit_seconds", 0.001, 86_400),
     ("commit_bytes", 1, 1 << 30),
     ("tail_bytes", 0, 1 << 40),
@@ -67,8 +67,10 @@ class LogOptions:
     def __post_init__(self) -> None:
         for name, least, most in _LIMITS:
             value = getattr(self, name)
-            if not least <= value <= most:  # a NaN is neither
-                raise InvalidArgument(f"{name} is {value}: it must be from {least:g} to {most:g}")
+            whole = isinstance(least, int)
+            if not isinstance(value, int if whole else int | float) or not least <= value <= most:  # a NaN is not
+                kind = "a whole number" if whole else "a number"
+                raise InvalidArgument(f"{name} is {value!r}: it must be {kind} from {least} to {most}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ class Rate:
 
     def __init__(self, count: int) -> None:
         self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), count)])
+        self._noted = 0.0
 
     def note(self, count: int) -> None:
         """Tells the counter's value of this moment."""
-        now = time.monotonic()
+        self._noted = now = time.monotonic()
         if now - self._samples[-1][0] >= STEP_SECONDS:
             self._samples.append((now, count))
         self._forget(now)
@@ -26,6 +27,8 @@ class Rate:
     def per_second(self, count: int) -> float:
         """The pace over the last `WINDOW_SECONDS`."""
         now = time.monotonic()
+        if now - self._noted > WINDOW_SECONDS:
+            return 0.0
         self._forget(now)
         since, before = self._samples[0]
         return (count - before) / max(min(now - since, WINDOW_SECONDS), STEP_SECONDS)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nats
+import psutil
 import pytest
 
 from fraiseql_events.bridge.bridge import MAX_QUEUED_MESSAGES, Bridge
@@ -262,16 +267,36 @@ def test_an_embedded_server_that_cannot_start_says_why(tmp_path: Path) -> None:
             EmbeddedNats(tmp_path / "b", port=port)
 
 
+def in_a_program(folder: Path, end: str) -> tuple[int, str]:
+    """Starts an embedded server in a program that then ends in some way; the server's process id and address."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from fraiseql_events.bridge.embedded import EmbeddedNats
+server = EmbeddedNats(Path({str(folder)!r}))
+print(server.pid, server.url, flush=True)
+{end}
+"""
+    shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, text=True, timeout=30)
+    pid, url = shown.stdout.split()
+    return int(pid), url
+
+
 def test_an_embedded_server_that_was_left_behind_is_ended_by_the_next(tmp_path: Path) -> None:
-    left_behind = EmbeddedNats(tmp_path)  # as after a kill -9 of its program
-    source = StreamOptions(nats=left_behind.url)
-    publish([(subject_of("Order", "x"), b"{}")] * 3, source)
+    left_behind, url = in_a_program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert psutil.pid_exists(left_behind)
+    publish([(subject_of("Order", "x"), b"{}")] * 3, StreamOptions(nats=url))
     with EmbeddedNats(tmp_path) as server:
-        assert left_behind._process.wait(5) is not None
+        until(lambda: not psutil.pid_exists(left_behind), 5)
         info = manage(StreamOptions(nats=server.url), lambda js: js.stream_info("fraiseql-entity-changes"))
         assert info.state.messages == 3
     (tmp_path / "nats-server_1.ports").write_text('{"nats": ["nats://127.0.0.1:1"]}')
     EmbeddedNats(tmp_path).close()  # process 1 is nobody's server
+
+
+def test_an_embedded_server_ends_with_a_program_that_forgets_it(tmp_path: Path) -> None:
+    pid, _ = in_a_program(tmp_path, "")
+    until(lambda: not psutil.pid_exists(pid), 5)
 
 
 def test_a_consumer_that_cannot_be_made_anew_at_once_is_tried_again(
@@ -334,3 +359,17 @@ def test_deleted_messages_that_others_surround_are_not_missed(source: StreamOpti
     with reading(source) as (bridge, sink):
         until(lambda: len(sink.ids) == 9)
         assert bridge.status.missed == 0
+
+
+def test_an_embedded_server_that_dies_is_started_again(tmp_path: Path) -> None:
+    with EmbeddedNats(tmp_path) as server:
+        source = StreamOptions(nats=server.url)
+        publish([(subject_of("Order", "x"), payload) for payload in events(0, 10)], source)
+        with reading(source) as (bridge, sink):
+            until(lambda: len(sink.ids) == 10)
+            first = server.pid
+            os.kill(first, signal.SIGKILL)
+            until(lambda: server.pid != first)
+            publish([(subject_of("Order", "x"), payload) for payload in events(10, 20)], source)
+            until(lambda: len(sink.ids) == 20)
+            assert bridge.status.failure is None

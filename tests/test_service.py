@@ -1,0 +1,88 @@
+"""Bridge, log, server and embedded NATS as one thing, in this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fraiseql_events import EventClient, InvalidArgument, LogOptions, Service, StoreInUse, serve
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.publisher import publish
+from fraiseql_events.log.rate import Rate
+from tests.mixed import an_event
+from tests.waiting import until
+
+
+def test_a_service_that_is_started_twice_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
+        with pytest.raises(StoreInUse, match="this process uses the store .* already"):
+            serve(embedded=True, store=tmp_path, listen="127.0.0.1:0")
+        publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
+        until(lambda: service.status()["offset"] == 1)
+        assert EventClient(service.url).read("Order").height == 1
+        assert service.status()["last_error"] is None
+
+
+def test_a_dozen_starts_leave_nothing_behind(tmp_path: Path) -> None:
+    def state() -> tuple[int, int, int]:
+        process = psutil.Process()
+        return threading.active_count(), process.num_fds(), len(process.children())
+
+    before: list[tuple[int, int, int]] = []
+    for round_ in range(12):
+        with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
+            assert service.status()["offset"] == round_
+            publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
+            until(lambda: service.status()["offset"] == round_ + 1)  # noqa: B023
+        service.close()
+        if round_ >= 2:  # the first ones load libraries
+            before.append(state())
+    assert max(threads for threads, _, _ in before) <= before[0][0] + 1
+    assert max(files for _, files, _ in before) <= before[0][1] + 2
+    assert max(children for _, _, children in before) == before[0][2]
+
+
+def test_an_embedded_server_that_dies_does_not_end_the_service(tmp_path: Path) -> None:
+    with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
+        assert service._embedded is not None
+        psutil.Process(service._embedded.pid).kill()
+        until(lambda: service.status()["last_error"] is not None)
+        until(lambda: service.status()["last_error"] is None)
+        publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
+        until(lambda: service.status()["offset"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (lambda: serve(embedded=True, listen=50051), "write HOST:PORT"),  # type: ignore[arg-type]
+        (lambda: serve(embedded=True, log={"commit_events": 1}), "it must be LogOptions"),  # type: ignore[arg-type]
+        (lambda: serve(embedded=True, store=5), "it must be a path or a URL"),  # type: ignore[arg-type]
+        (lambda: serve(nats="grpc://x:1"), "write nats://HOST:PORT"),
+        (lambda: serve(nats="nats://x:1", embedded=True), "not both"),
+        (lambda: LogOptions(commit_events="5"), "commit_events is '5': it must be a whole number from 1"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_options_are_one_sentence(start: Callable[[], Service], says: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        start()
+    assert says in str(caught.value)
+
+
+def test_a_rate_is_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    rate = Rate(0)
+    for _ in range(100):
+        now += 0.1
+        rate.note(int((now - 1000) * 50))
+    assert 45 <= rate.per_second(500) <= 55
+    now += 4
+    assert rate.per_second(500) > 0
+    now += 2
+    assert rate.per_second(500) == 0
