@@ -134,7 +134,7 @@ class EventStream(Closing, Generic[F]):
             self._prefetch.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_started", False) and not self._closed:
+        if getattr(self, "_prefetch", None) is not None and not self._closed:
             warnings.warn("an EventStream was left open: use it with `with`", ResourceWarning, stacklevel=2)
             self.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import fraiseql_events
 from fraiseql_events import cli, errors
+from fraiseql_events.demo import run
 
 ROOT = Path(fraiseql_events.__file__).parent
 DOCS = ROOT.parent
@@ -131,6 +133,7 @@ def test_every_example_of_the_documentation_runs(
     if not code:
         return
     monkeypatch.chdir(tmp_path)
+    run(io.StringIO(), events=3000, store="shop")  # what the README's reader has done before
     with fraiseql_events.serve(embedded=True, store=tmp_path / "data", listen="127.0.0.1:0") as service:
         assert service.url is not None
         monkeypatch.setenv("FRAISEQL_EVENTS_URL", service.url)
