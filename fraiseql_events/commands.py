@@ -234,7 +234,9 @@ def _letter(values: dict[str, Any]) -> DeadLetter:
 
 def _status_text(url: str, status: dict[str, Any]) -> str:
     uptime = timedelta(seconds=int(status["uptime_seconds"]))
+    reason = f" ({status['reason']})" if status["reason"] else ""
     lines = [
+        f"{status['state']}{reason}",
         f"{url}, up {uptime}, reading {status['stream']} at {status['nats']} into {status['store']}",
         f"{_count(status['offset'], 'event')} ({status['committed']:,} committed), "
         f"{status['events_per_second']:,.0f} a second",
@@ -244,8 +246,6 @@ def _status_text(url: str, status: dict[str, Any]) -> str:
         lines.append(f"  {name}: {_count(found['events'], 'event')} from {found['first']} to {found['last']}")
     if status["missed"]:
         lines.append(f"{status['missed']:,} messages were removed from the stream before they were read")
-    if status["last_error"]:
-        lines.append(f"error: {status['last_error']}")
     return "\n".join(lines)
 
 

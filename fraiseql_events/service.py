@@ -19,6 +19,7 @@ from fraiseql_events.bridge.natspy import check_nats_url
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, InvalidArgument
 from fraiseql_events.flight.server import EventServer, check_free, entity_json, parse_listen
+from fraiseql_events.health import assess, message_age
 from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
 
@@ -116,7 +117,12 @@ class Service(Closing):
         """The state of bridge and log, in JSON values; docs/status.md explains each."""
         log, bridge = self.log.status, self.bridge.status
         failure = bridge.failure or self.log.failure
+        state, reason = assess(log, bridge, failure)
+        age = message_age(log)
         return {
+            "state": state,
+            "reason": reason,
+            "last_message_age_seconds": None if age is None else round(age, 3),
             "offset": log.offset,
             "committed": log.committed,
             "stream": self.options.stream,
@@ -128,7 +134,7 @@ class Service(Closing):
             "entities": {name: entity_json(found) for name, found in sorted(log.entities.items())},
             "events_per_second": round(log.events_per_second, 1),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
-            "last_error": str(failure) if failure else log.last_error or bridge.trouble,
+            "last_error": reason if state in ("stalled", "failed") else None,
             "nats": self.nats_url,
             "store": self.options.store,
         }

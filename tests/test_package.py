@@ -25,7 +25,7 @@ ROOMS = [
     ("log",),
     ("flight",),
     ("prefetch", "stream", "client"),
-    ("service",),
+    ("health", "service"),
     ("publishing", "output", "demo", "commands", "cli"),
 ]
 

@@ -86,3 +86,34 @@ def test_a_rate_is_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rate.per_second(500) > 0
     now += 2
     assert rate.per_second(500) == 0
+
+
+def test_the_state_is_a_word_and_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
+        status = service.status()
+        assert (status["state"], status["reason"]) == ("quiet", "no message yet")
+        assert status["last_message_age_seconds"] is None
+        publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
+        until(lambda: service.status()["offset"] == 1)
+        until(lambda: service.status()["state"] == "live")
+        assert 0 <= service.status()["last_message_age_seconds"] < 10
+        monkeypatch.setattr("fraiseql_events.health.QUIET_SECONDS", 0.0)
+        assert service.status()["state"] == "quiet"
+        assert service._embedded is not None
+        psutil.Process(service._embedded.pid).kill()
+        until(lambda: service.status()["state"] == "stalled")
+        assert "does not answer" in service.status()["last_error"]
+        until(lambda: service.status()["state"] == "quiet")
+        error = StoreInUse("another process writes")
+        service.bridge._fail(error)
+        assert (service.status()["state"], service.status()["reason"]) == ("failed", "another process writes")
+
+
+def test_a_bridge_that_is_behind_is_catching_up() -> None:
+    from fraiseql_events.bridge.bridge import BridgeStatus
+    from fraiseql_events.health import assess
+    from fraiseql_events.log.log import LogStatus
+
+    log = LogStatus(10, 0, 0, None, {}, 500.0, None)
+    bridge = BridgeStatus(sequence=0, last_sequence=9000, lag=9000, missed=0, trouble=None, failure=None)
+    assert assess(log, bridge, None) == ("catching-up", "9000 messages behind the stream")

@@ -27,6 +27,9 @@ ACTIONS: Final = (
 )
 
 
+#: Each stream takes a thread and a few batches of memory.
+MAX_STREAMS: Final = 300
+
 Item = tuple[pa.RecordBatch, pa.Buffer]
 
 
@@ -37,15 +40,19 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         log: what is served.
         listen: ``HOST:PORT``; port 0 takes a free one.
         status: makes the answer to the action ``status``, JSON values only.
+        max_streams: how many streams may be open at once; each takes a thread.
 
     Raises:
         InvalidArgument: `listen` is no address.
         ServiceError: the address is taken, or not ours.
     """
 
-    def __init__(self, log: Log, listen: str, *, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, log: Log, listen: str, *, status: Callable[[], dict[str, Any]], max_streams: int = MAX_STREAMS
+    ) -> None:
         self._log = log
         self._status = status
+        self._max_streams = max_streams
         self._stopping = threading.Event()
         self._closing = threading.Lock()
         self._counting = threading.Lock()
@@ -73,8 +80,16 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         """Streams the events that a ticket asks for, in offset order."""
         wanted = Ticket.decode(ticket.ticket)
         condition = Filter.of(wanted)
+        self._check_room()
         items = guard(self._until_stopped(self._answer(wanted, condition, context)))
         return fl.GeneratorStream(wire_schema(condition.columns), items)
+
+    def _check_room(self) -> None:
+        # pyarrow cannot send the status RESOURCE_EXHAUSTED: UNAVAILABLE is what clients try again after, too
+        if self.streams >= self._max_streams:
+            raise fl.FlightUnavailableError(
+                f"resource exhausted: {self.streams} streams are open, as many as this server serves; try again later"
+            )
 
     def _answer(self, wanted: Ticket, condition: Filter, context: fl.ServerCallContext) -> Iterator[Item]:
         cursor = Cursor(self._log, condition)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fraiseql_events.log.filter import Filter
-from fraiseql_events.log.log import Log, LogOptions
+from fraiseql_events.log.log import Log
+from fraiseql_events.log.options import LogOptions
 from fraiseql_events.log.reading import Cursor
 
 __all__ = ["Cursor", "Filter", "Log", "LogOptions"]

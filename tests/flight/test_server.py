@@ -13,8 +13,9 @@ import pytest
 from pyarrow import flight
 
 from fraiseql_events import SCHEMA, InvalidArgument, Service, ServiceError
-from fraiseql_events.flight.server import parse_listen
+from fraiseql_events.flight.server import EventServer, parse_listen
 from tests.mixed import Mixer, an_event, as_read
+from tests.waiting import until
 
 Fill = Callable[..., Service]
 
@@ -205,8 +206,6 @@ def test_a_server_that_closes_ends_its_streams(filled: Fill, connect: Connect) -
 
 
 def test_a_taken_port_is_one_sentence(filled: Fill) -> None:
-    from fraiseql_events.flight import EventServer
-
     service = filled(an_event())
     assert service.url is not None
     address = service.url.removeprefix("grpc://")
@@ -249,3 +248,19 @@ def test_a_file_that_is_gone_is_one_sentence_without_its_path(filled: Fill, conn
     _, text = refusal(lambda: rows(connect(service), b"events:*"))
     assert "a file of the history cannot be read" in text
     assert str(tmp_path) not in text
+
+
+def test_more_streams_than_the_server_serves_are_refused_with_a_sentence(filled: Fill) -> None:
+    service = filled(*DAYS)
+    server = EventServer(service.log, "127.0.0.1:0", status=dict, max_streams=2)
+    with flight.connect(server.url) as client:
+        follow = flight.Ticket(b"events:*:::streaming")
+        readers = [client.do_get(follow) for _ in range(2)]
+        for reader in readers:
+            reader.read_chunk()
+        with pytest.raises(flight.FlightUnavailableError, match="resource exhausted: 2 streams are open"):
+            client.do_get(follow).read_chunk()
+        readers[0].cancel()
+        until(lambda: server.streams == 1)
+        assert client.do_get(follow).read_chunk().data.num_rows == 10
+    server.close()
