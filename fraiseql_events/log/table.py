@@ -30,6 +30,7 @@ from deltalake.transaction import (
 )
 
 from fraiseql_events.errors import StoreError, StoreInUse
+from fraiseql_events.log.repair import set_torn_commit_aside
 from fraiseql_events.log.storage import Storage
 from fraiseql_events.timestamps import format_time
 
@@ -88,7 +89,7 @@ class Table:
         #: How often the table was opened again after an error: what one remembers of its files may be wrong then.
         self.reopened = 0
         try:
-            self._handle = self._open_or_create(description)
+            self._handle = self._open(description)
             self._last_commit = self._handle.transaction_version(_PREFIX + _COMMIT)
         except STORE_ERRORS as error:
             raise StoreError(f"the table {storage.url} cannot be opened: {first_line(error)}") from error
@@ -230,6 +231,14 @@ class Table:
             )
             self._handle.update_incremental()
             return len(gone)
+
+    def _open(self, description: str) -> DeltaTable:
+        try:
+            return self._open_or_create(description)
+        except STORE_ERRORS:
+            if not set_torn_commit_aside(self.storage):
+                raise
+            return self._open_or_create(description)
 
     def _open_or_create(self, description: str) -> DeltaTable:
         self.storage.prepare()

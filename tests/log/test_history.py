@@ -191,3 +191,33 @@ def test_vacuum_removes_what_was_merged_and_nothing_else(tmp_path: Path) -> None
     commit(history, 5, 1)
     assert ids(tmp_path) == [*numbers(4), "5"]
     assert len(History(str(tmp_path)).letters.add_actions()) == 1
+
+
+@pytest.mark.parametrize("table", ["events", "dead_letters"])
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.99])
+def test_a_last_commit_that_a_power_cut_tore_is_set_aside_and_made_again(
+    tmp_path: Path, table: str, left: float
+) -> None:
+    history = History(str(tmp_path))
+    commit(history, 0, 2, dead=1)
+    commit(history, 3, 2, dead=1)
+    last = sorted((tmp_path / table / "_delta_log").glob("0*.json"))[-1]
+    whole = last.read_bytes()
+    last.write_bytes(whole[: int(len(whole) * left)])
+    history = History(str(tmp_path))
+    if table == "events":
+        assert history.reached.offset == 2
+        assert (left == 0.0) != last.with_name(last.name + ".torn").exists()
+        commit(history, 3, 2, dead=1)
+    assert ids(tmp_path) == ["0", "1", "3", "4"]
+    commit(history, 6, 1)
+    assert ids(History(str(tmp_path)).storage.local.parent) == ["0", "1", "3", "4", "6"]  # type: ignore[union-attr]
+
+
+def test_a_commit_in_the_middle_that_is_damaged_is_said(tmp_path: Path) -> None:
+    history = History(str(tmp_path))
+    for number in range(3):
+        commit(history, number, 1)
+    (tmp_path / "events" / "_delta_log" / f"{2:020d}.json").write_text('{"half')
+    with pytest.raises(StoreError, match="the table .*events cannot be opened"):
+        History(str(tmp_path))
