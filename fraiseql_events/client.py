@@ -239,9 +239,8 @@ class EventClient(Closing):
                 self._connection = fl.FlightClient(self.url)
             return self._connection
 
-    def _open(self, ticket: Ticket) -> _MappedReader:
-        with self._mapped_errors():
-            return _MappedReader(self, self._connect().do_get(fl.Ticket(ticket.encode())))
+    def _open(self, ticket: Ticket) -> _Reader:
+        return _Reader(self, ticket)
 
     def _act(self, name: str) -> Iterator[dict[str, Any]]:
         with self._mapped_errors():
@@ -272,19 +271,30 @@ class EventClient(Closing):
         return StreamCut(f"the server at {self.url} broke off: {text}")
 
 
-class _MappedReader:
-    """A Flight reader whose errors are ours."""
+class _Reader:
+    """A Flight reader on a connection of its own, whose errors are ours.
 
-    def __init__(self, client: EventClient, reader: fl.FlightStreamReader) -> None:
+    A connection that has died without a word takes every call on it along: the next attempt needs another one.
+    """
+
+    def __init__(self, client: EventClient, ticket: Ticket) -> None:
         self._client = client
-        self._reader = reader
+        self._ticket = ticket
+        # without a pool of its own, a channel would be given the dead connection of another to the same address
+        self._connection = fl.FlightClient(client.url, generic_options=[("grpc.use_local_subchannel_pool", 1)])
+        self._reader: fl.FlightStreamReader | None = None
 
     def read_chunk(self) -> fl.FlightStreamChunk:
         with self._client._mapped_errors():
+            if self._reader is None:
+                self._reader = self._connection.do_get(fl.Ticket(self._ticket.encode()))
             return self._reader.read_chunk()
 
     def cancel(self) -> None:
-        self._reader.cancel()
+        """Ends the reading, in whatever call it waits; from any thread."""
+        if self._reader is not None:
+            self._reader.cancel()
+        self._connection.close()
 
 
 def _call_options() -> fl.FlightCallOptions:

@@ -71,7 +71,7 @@ class Prefetch:
         self._closed.set()
         with self._arrived:
             self._arrived.notify_all()
-        if (reader := self._reader) is not None and self._thread.is_alive():
+        if (reader := self._reader) is not None:
             reader.cancel()
 
     def _read(self) -> None:
@@ -79,7 +79,7 @@ class Prefetch:
             reader = self._reader = self._open_reader()
             while not self._closed.is_set():
                 self._put(reader.read_chunk())
-            reader.cancel()
+            reader.cancel()  # it was not there yet when we were closed
         except StopIteration:
             self._put(_END)
         except BaseException as error:  # handed to the caller, whose thread it concerns

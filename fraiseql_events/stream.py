@@ -33,6 +33,8 @@ F = TypeVar("F")
 
 #: A follower that hears not even a heartbeat for so long takes the server for dead.
 SILENCE_SECONDS: Final = 8.0
+#: What sends no heartbeats may search so long for the next event: a selective filter over a large history.
+PATIENCE_SECONDS: Final = 120.0
 #: A stream with an end is given up when it comes no further for so long; a follower never gives up.
 GIVE_UP_SECONDS: Final = 30.0
 _FIRST_PAUSE: Final = 0.1
@@ -75,8 +77,9 @@ class EventStream(Closing, Generic[F]):
         self._started = False
         self._ended = False
         self._closed = False
-        self._answered = False
-        self._heard = self._progressed = 0.0
+        self._answered = self._asked = False
+        self._heard = 0.0
+        self._failing_since: float | None = None
         self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
         self.schema: Final = schema
@@ -183,10 +186,13 @@ class EventStream(Closing, Generic[F]):
         prefetch.wait(_SLICE)
         if not prefetch.ready:
             silence = time.monotonic() - self._heard
-            if self._ticket.mode == "streaming" and silence > SILENCE_SECONDS:
+            has_heartbeats = self._answered and self._ticket.mode == "streaming"
+            if silence > (SILENCE_SECONDS if has_heartbeats else PATIENCE_SECONDS):
                 raise StreamCut(f"the server has been silent for {silence:.0f} seconds")
             return _PENDING
         chunk = prefetch.get()
+        if chunk is None and self._closed:
+            return _PENDING  # closed by another thread: the next poll says so
         if chunk is None:
             raise StreamCut(f"the server ended the stream {self._place()}, before its end")
         return self._note(chunk.data, chunk.app_metadata)
@@ -196,7 +202,7 @@ class EventStream(Closing, Generic[F]):
         if self._retry_at and not self._answered:
             log.warning("the stream goes on %s", self._place())
         self._answered = True
-        self._heard = now = time.monotonic()
+        self._heard = time.monotonic()
         self._pause = _FIRST_PAUSE
         before = self.offset
         place = msgspec.json.decode(metadata.to_pybytes()) if metadata is not None else {}
@@ -204,8 +210,9 @@ class EventStream(Closing, Generic[F]):
             self.offset = place["last_offset"]
         if place.get("next_offset") is not None:
             self.offset = place["next_offset"] - 1
-        if self._progressed == 0.0 or self.offset != before:
-            self._progressed = now
+        if self.offset != before:
+            self._failing_since = None
+        self._asked = True
         self._ended = bool(place.get("end"))
         self.rows += batch.num_rows
         return batch if batch.num_rows else _PENDING
@@ -215,8 +222,10 @@ class EventStream(Closing, Generic[F]):
         now = time.monotonic()
         if self._prefetch is not None:
             self._prefetch.close()
-        first = self._progressed == 0.0
-        if first or (self._ticket.mode == "batch" and now - self._progressed > GIVE_UP_SECONDS):
+        if self._closed:
+            return
+        self._failing_since = self._failing_since or now
+        if not self._asked or (self._ticket.mode == "batch" and now - self._failing_since > GIVE_UP_SECONDS):
             raise error
         if self._answered:
             log.warning("%s; asking again %s", error, self._place())

@@ -50,19 +50,33 @@ def read_arrow(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
     source = pa.BufferReader(payload)
     while start < len(payload):
         try:
-            for batch in _batches(source):
-                found, wrong = check_batch(batch)
-                bad += [BadRow(seen + row + 1, reason, _one_row(batch, row)) for row, reason in sorted(wrong.items())]
-                events.append(found)
-                seen += batch.num_rows
-        except READ_ERRORS as error:
-            reason = f"not a readable Arrow IPC stream: {_first_line(error)}"
+            found, wrong, rows = _read_stream(source, seen)
+        except (Unreadable, *READ_ERRORS) as error:
+            reason = str(error) if isinstance(error, Unreadable) else _unreadable(error)
             if not start:
                 raise Unreadable(reason) from None
             bad.append(BadRow(seen + 1, reason, payload[start:]))
             break
-        start = source.tell()
+        events, bad, seen, start = events + found, bad + wrong, seen + rows, source.tell()
     return events, bad
+
+
+def _read_stream(source: pa.BufferReader, seen: int) -> tuple[list[pa.RecordBatch], list[BadRow], int]:
+    """One stream as a whole, or an error: its events, its bad rows, how many rows it has."""
+    events: list[pa.RecordBatch] = []
+    bad: list[BadRow] = []
+    rows = 0
+    for batch in _batches(source):
+        found, wrong = check_batch(batch)
+        places = sorted(wrong.items())
+        bad += [BadRow(seen + rows + row + 1, reason, _one_row(batch, row)) for row, reason in places]
+        events.append(found)
+        rows += batch.num_rows
+    return events, bad, rows
+
+
+def _unreadable(error: BaseException) -> str:
+    return f"not a readable Arrow IPC stream: {_first_line(error)}"
 
 
 def check_batch(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -95,6 +109,7 @@ def check_batch(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]
 def _batches(source: pa.BufferReader) -> Iterator[pa.RecordBatch]:
     with pa.ipc.open_stream(source) as reader:
         for batch in reader:
+            batch.validate()  # before anything else: pyarrow's own look at damaged buffers may end the process
             if batch.nbytes > MAX_EXPANDED_BYTES:
                 raise ValueError(f"it grows to more than {MAX_EXPANDED_BYTES >> 20} MiB")
             yield batch

@@ -26,6 +26,7 @@ MAX_QUEUED_MESSAGES: Final = 40_000
 MAX_DECODED_BYTES: Final = 8 << 20
 MAX_DECODED_MESSAGES: Final = 20_000
 OPEN_SECONDS: Final = 30
+HAND_OVER_SECONDS: Final = 3
 
 
 class Sink(Protocol):
@@ -33,6 +34,9 @@ class Sink(Protocol):
 
     def append(self, decoded: Decoded, position: StreamPosition) -> None:
         """Takes a piece, and the position that it reaches; blocks while there is no room for it."""
+
+    def refuse(self) -> None:
+        """Makes `append` raise from now on, where it waits too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,10 @@ class Bridge:
             self._reading.join()
         if self._decoding.is_alive():
             self._queue.put(None)
-            self._decoding.join()
+            self._decoding.join(HAND_OVER_SECONDS)
+            if self._decoding.is_alive():  # the sink takes nothing: what it lacks is in JetStream still
+                self._sink.refuse()
+                self._decoding.join()
 
     @property
     def status(self) -> BridgeStatus:

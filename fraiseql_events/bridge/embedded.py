@@ -25,7 +25,6 @@ log: Final = logging.getLogger(__name__)
 
 START_SECONDS: Final = 15
 STOP_SECONDS: Final = 5
-RESTARTS: Final = 5
 _LOG: Final = "nats-server.log"
 _CONFIG: Final = """\
 listen: "127.0.0.1:{port}"
@@ -70,9 +69,9 @@ class EmbeddedNats(Closing):
     def close(self) -> None:
         """Stops the server and waits for its end; again does nothing."""
         self._closing.set()
-        self._end_with_us()
         if self._watch is not threading.current_thread():
-            self._watch.join()
+            self._watch.join()  # it may be starting the server again just now
+        self._end_with_us()
 
     def look_after(self, seconds: float) -> bool:
         """Waits for the server's end, so long at the most, and starts it again; False when there is no more to do."""
@@ -83,17 +82,18 @@ class EmbeddedNats(Closing):
         if self._closing.is_set():
             return False
         log.warning("the embedded nats-server ended (code %d): starting it again", code)
-        for _ in range(RESTARTS):
+        pause = 0.5
+        while not self._closing.is_set():
             try:
                 self._process, self.url = self._start(int(self.url.rpartition(":")[2]))
-            except NatsUnavailable as error:
-                log.warning("%s", error)
-                self._closing.wait(1)
+            except (NatsUnavailable, OSError) as error:
+                log.warning("%s; trying again in %g s", error, pause)
+                self._closing.wait(pause)
+                pause = min(2 * pause, 10)
             else:
                 self._end_with_us.detach()
                 self._end_with_us = weakref.finalize(self, _end, [self._process])
                 return True
-        log.error("the embedded nats-server cannot be started again")
         return False
 
     def _start(self, port: int) -> tuple[subprocess.Popen[bytes], str]:

@@ -80,6 +80,8 @@ class StreamReader:
         self._consumer_sequence = 0
         self._broken: str | None = None
         self._gaps: list[tuple[int, int]] = []
+        self._jumped = 0
+        self._baseline = 0
         self._reads_all = True
         self._given_up = range(0)
         self._heard = time.monotonic()
@@ -107,8 +109,9 @@ class StreamReader:
         else:
             self.position = StreamPosition(self.position.sequence, created)
         self._reads_all = self._options.subject in (">", *(info.config.subjects or ()))
-        if self.position.sequence == 0:
-            self._floor = max(self._floor, info.state.first_seq - 1)  # older than this history
+        if self.position.sequence == 0:  # what is gone by now was gone before this history began
+            self._floor = max(self._floor, info.state.first_seq - 1)
+            self._baseline = max(self._baseline, info.state.last_seq)
         self._note_missed(info.state.first_seq)
         self.last_sequence = info.state.last_seq
         await self._open_consumer()
@@ -159,14 +162,20 @@ class StreamReader:
             elif self._broken is None:
                 self._receive_message(messages, frames, index, reply.split(b"."))
         if messages.sequences:
+            missed = self.position.missed
             self.last_sequence = max(self.last_sequence, messages.sequences[-1])
             self.position = StreamPosition(
                 messages.sequences[-1],
                 self.position.created,
                 messages.published[-1],
                 digest(messages.payloads[-1]),
-                self.position.missed - sum(sequence in self._given_up for sequence in messages.sequences),
+                self.position.missed
+                + self._jumped
+                - sum(sequence in self._given_up for sequence in messages.sequences),
             )
+            self._jumped = 0
+            if self.position.missed > missed:
+                log.error("%d messages were removed before they were read", self.position.missed - missed)
             self._deliver(messages, self.position)
             self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
         self._wake.set()
@@ -181,14 +190,22 @@ class StreamReader:
             self._broken = f"message {in_consumer} of the consumer came after {self._consumer_sequence}"
             return
         self._consumer_sequence = in_consumer
-        if sequence > (before := max(last, self._floor)) + 1:
-            self._gaps.append((before + 1, sequence - 1))  # never there, or removed: `_poll` finds out
+        self._note_jump(max(last, self._floor) + 1, sequence - 1)
         messages.sequences.append(sequence)
         messages.subjects.append(frames.subjects[index])
         messages.published.append(int(words[at + 2]))
         messages.payloads.append(frames.payloads[index])
         messages.pending = int(words[at + 3])
         self._count_down()
+
+    def _note_jump(self, first: int, last: int) -> None:
+        """Sequences that did not come although later ones did: removed before they were read."""
+        if first > last or not self._reads_all:
+            return
+        if first > self._baseline:
+            self._jumped += last - first + 1
+        else:
+            self._gaps.append((first, last))  # perhaps removed before this history began: `_poll` finds out
 
     def _count_down(self) -> None:
         if self._pulls:

@@ -64,6 +64,7 @@ class History:
             description="Messages that held no readable event",
         )
         self._lock = threading.Lock()
+        self._committing = threading.Lock()
         self.reached = self._read_reached()
         self._snapshot = self._read_snapshot()
         self._written: tuple[Reached, list[NewFile]] | None = None
@@ -108,15 +109,19 @@ class History:
 
     @contextmanager
     def _keeping_count(self) -> Iterator[None]:
-        """Lists the files anew when the table had to be opened again: a commit in doubt may have stood."""
-        reopened = self.events.reopened
-        try:
-            yield
-        finally:
-            if self.events.reopened != reopened:
-                snapshot = self._read_snapshot()
-                with self._lock:
-                    self._snapshot = snapshot
+        """Commit and snapshot as one step; the files are listed anew when the table had to be opened again.
+
+        Then a commit in doubt may have stood.
+        """
+        with self._committing:
+            reopened = self.events.reopened
+            try:
+                yield
+            finally:
+                if self.events.reopened != reopened:
+                    snapshot = self._read_snapshot()
+                    with self._lock:
+                        self._snapshot = snapshot
 
     def _replace(self, added: Sequence[NewFile], removed: Collection[str], end: int | None) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ Stores elsewhere have no such lock; there the commits' fence stops the second wr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import Final
@@ -39,14 +40,15 @@ class StoreLock:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(folder / LOCK, timeout=0, thread_local=False)
             self._lock.acquire()
-            owner.write_text(_this_process(), encoding="utf-8")
         except filelock.Timeout:
-            holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+            holder = (owner.read_text(encoding="utf-8") if owner.is_file() else "") or "another process"
             if holder == _this_process():
                 raise StoreInUse(f"this process uses the store {store} already: close the first service") from None
             raise StoreInUse(f"the store {store} is in use by {holder}: stop that, or name another --store") from None
         except OSError as error:
             raise StoreError(f"the store {store} cannot be opened: {error.strerror or error}") from error
+        with contextlib.suppress(OSError):  # a full disk keeps nobody from reading
+            owner.write_text(_this_process(), encoding="utf-8")
 
     def release(self) -> None:
         """Lets others in; again does nothing."""

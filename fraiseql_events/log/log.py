@@ -86,6 +86,7 @@ class Log:
         self._changed = threading.Condition()
         self._flushing = False
         self._closing = False
+        self._refusing = False
         self._last_error: str | None = None
         self._failure: EventsError | None = None
         self._maintenance = Maintenance(
@@ -137,11 +138,11 @@ class Log:
             EventsError: the log has failed or is closed.
         """
         with self._changed:
-            while not self._closing and self._failure is None and self._is_full():
+            while not (self._closing or self._refusing) and self._failure is None and self._is_full():
                 self._changed.wait(1)
             if self._failure is not None:
                 raise self._failure
-            if self._closing:
+            if self._closing or self._refusing:
                 raise ServiceError("the log is closed")
             chunk = Chunk.of(decoded, position, self._tail.end, time.monotonic())
             self._tail.append(chunk)
@@ -149,6 +150,12 @@ class Log:
             self._dead_letters += len(decoded.dead)
             add_ranges(self._entities, decoded.events)
             self._rate.note(chunk.end)
+            self._changed.notify_all()
+
+    def refuse(self) -> None:
+        """Takes no more events; those that are there are committed still."""
+        with self._changed:
+            self._refusing = True
             self._changed.notify_all()
 
     def view(self) -> View:

@@ -91,6 +91,7 @@ class Table:
         try:
             self._handle = self._open(description)
             self._last_commit = self._handle.transaction_version(_PREFIX + _COMMIT)
+            self._synced = self.version
         except STORE_ERRORS as error:
             raise StoreError(f"the table {storage.url} cannot be opened: {first_line(error)}") from error
         self._check_schema()
@@ -188,9 +189,9 @@ class Table:
         transactions.append(Transaction(_PREFIX + _COMMIT, attempt))
         with self._lock:
             if self._doubt and self._settle() == content:
+                self._sync_commits()
                 return
             self._fence()
-            before = self.version
             try:
                 self._handle.create_write_transaction(
                     actions,
@@ -208,7 +209,8 @@ class Table:
                     raise StoreError(f"the table {self.storage.url} cannot be written: {first_line(error)}") from error
                 log.warning("a commit to %s stood in spite of an error: %s", self.storage.url, first_line(error))
             self._last_commit = attempt
-            self._sync_commits(before)
+            self._doubt = {attempt: content}  # until it is safe on the disk
+            self._sync_commits()
 
     def maintain(self, *, vacuum_hours: int | None = None) -> int:
         """Writes a checkpoint when one is due, and removes files that left the table that many hours ago.
@@ -291,9 +293,15 @@ class Table:
         if self._handle.transaction_version(_PREFIX + _COMMIT) != self._last_commit:
             raise StoreInUse(f"another process writes to the table {self.storage.url}: stop one of the two")
 
-    def _sync_commits(self, before: int) -> None:
-        names = [f"_delta_log/{version:020d}.json" for version in range(before + 1, self.version + 1)]
-        self.storage.sync(*names)
+    def _sync_commits(self) -> None:
+        """Forces the commits to the disk that are not there yet; after that nothing is in doubt."""
+        names = [f"_delta_log/{version:020d}.json" for version in range(self._synced + 1, self.version + 1)]
+        try:
+            self.storage.sync(*names)
+        except OSError as error:
+            raise StoreError(f"the table {self.storage.url} cannot be written: {first_line(error)}") from error
+        self._synced = self.version
+        self._doubt = {}
 
 
 def row_groups(batch: pa.RecordBatch) -> Iterable[pa.RecordBatch]:

@@ -353,12 +353,23 @@ def test_a_stream_that_was_emptied_before_it_was_read_is_counted(
         assert bridge.status.missed == 500
 
 
-def test_deleted_messages_that_others_surround_are_not_missed(source: StreamOptions, send: Callable[..., int]) -> None:
+def test_messages_deleted_from_the_middle_count_from_the_beginning_of_a_history_on(
+    source: StreamOptions, send: Callable[..., int]
+) -> None:
     send(*events(0, 10))
     manage(source, lambda js: js.delete_msg(source.stream, 5))
     with reading(source) as (bridge, sink):
         until(lambda: len(sink.ids) == 9)
-        assert bridge.status.missed == 0
+        assert bridge.status.missed == 0, "that was before the history began"
+    send(*events(10, 20))
+    manage(source, lambda js: js.delete_msg(source.stream, 15))
+    for _ in range(2):  # what is kept with the position is not forgotten
+        with reading(source, sink.position) as (bridge, later):
+            until(lambda: bridge.status.lag == 0)
+            assert bridge.status.missed == 1
+            sink = later if later.ids else sink
+            assert sink.position is not None
+            assert sink.position.missed == 1
 
 
 def test_an_embedded_server_that_dies_is_started_again(tmp_path: Path) -> None:
