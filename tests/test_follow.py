@@ -297,3 +297,36 @@ def test_a_live_table_is_a_line_an_event(tmp_path: Path, source: StreamOptions, 
 def port_of(service: Service) -> int:
     assert service.url is not None
     return int(service.url.rpartition(":")[2])
+
+
+def test_a_connection_that_died_without_a_word_is_left(
+    start: Start, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fraiseql_events.stream.SILENCE_SECONDS", 3.0)
+    service = start()
+    send(*events(0, 10))
+    with Proxy(port_of(service)) as proxy, following(f"grpc://127.0.0.1:{proxy.port}") as follower:
+        for round_ in range(1, 3):
+            until(lambda: len(follower.ids) == round_ * 10)  # noqa: B023
+            proxy.deaden()
+            send(*events(round_ * 10, round_ * 10 + 10))
+        until(lambda: len(follower.ids) >= 30)
+        assert follower.ids == list(range(30))
+        until(lambda: sum(thread.name == "fraiseql-events-read" for thread in threading.enumerate()) == 1)
+
+
+def test_a_slow_reader_of_a_batch_stream_is_given_its_time(
+    start: Start, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fraiseql_events.stream.GIVE_UP_SECONDS", 0.5)
+    service = start()
+    send(*events(0, 30_000, data="x" * 500))
+    until(lambda: service.status()["offset"] == 30_000)
+    with Proxy(port_of(service)) as proxy, EventClient(f"grpc://127.0.0.1:{proxy.port}") as client:
+        ids: list[int] = []
+        for number, frame in enumerate(client.stream("*")):
+            ids += map(int, frame["event_id"])
+            if number == 0:
+                proxy.cut()
+                time.sleep(1)
+        assert ids == list(range(30_000))

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fraiseql_events import EventClient, InvalidArgument, LogOptions, Service, StoreInUse, serve
+from fraiseql_events import EventClient, InvalidArgument, LogOptions, Service, StoreError, StoreInUse, serve
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.publisher import publish
 from fraiseql_events.log.rate import Rate
@@ -117,3 +117,26 @@ def test_a_bridge_that_is_behind_is_catching_up() -> None:
     log = LogStatus(10, 0, 0, None, {}, 500.0, None)
     bridge = BridgeStatus(sequence=0, last_sequence=9000, lag=9000, missed=0, trouble=None, failure=None)
     assert assess(log, bridge, None) == ("catching-up", "9000 messages behind the stream")
+
+
+def test_a_store_that_cannot_be_written_does_not_keep_a_service_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve(
+        embedded=True, store=tmp_path, listen="127.0.0.1:0", log=LogOptions(commit_events=100, commit_seconds=0.1)
+    )
+
+    def full(*arguments: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr("fraiseql_events.log.history.History.commit", full)
+    publish([("entity.change.Order.x", an_event())] * 50_000, StreamOptions(nats=service.nats_url))
+    until(lambda: service.status()["state"] == "stalled")
+    assert service.status()["reason"] == "the disk is full"
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="the disk is full"):
+        service.close()
+    assert time.monotonic() - started < 10
+    monkeypatch.undo()
+    with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as again:
+        until(lambda: again.status()["offset"] == 50_000)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -384,3 +385,12 @@ def test_an_embedded_server_that_dies_is_started_again(tmp_path: Path) -> None:
             publish([(subject_of("Order", "x"), payload) for payload in events(10, 20)], source)
             until(lambda: len(sink.ids) == 20)
             assert bridge.status.failure is None
+
+
+def test_closing_while_the_embedded_server_is_started_again_leaves_none(tmp_path: Path) -> None:
+    for number in range(6):
+        server = EmbeddedNats(tmp_path)
+        os.kill(server.pid, signal.SIGKILL)
+        time.sleep(number * 0.004)
+        server.close()
+    until(lambda: not [child for child in psutil.Process().children() if str(tmp_path) in " ".join(child.cmdline())], 5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -391,3 +393,45 @@ def test_columns_that_come_twice_or_in_several_types_are_read() -> None:
     both = first.append_column("id", pa.array([5]))
     assert event(to_ipc(both))["event_id"] == "5"
     assert event(to_ipc(first.append_column("entity_id", pa.array(["second"]))))["entity_id"] == "o-1"
+
+
+FUZZ = """
+import random, sys
+import pyarrow as pa
+from tests.bridge.test_decode import arrow_event, read
+from tests.mixed import to_ipc
+chance = random.Random(5)
+batch = arrow_event(event_type=pa.array(["x"]).dictionary_encode(), entity_id=pa.array(["y"], pa.string_view()))
+whole = to_ipc(pa.concat_batches([batch] * 3))
+for _ in range(6000):
+    payload = bytearray(whole)
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        at = chance.randrange(len(payload))
+        payload[at : at + 1] = bytes([chance.choice([0, 1, 127, 128, 255, chance.randrange(256)])])
+    decoded = read(bytes(payload))
+    decoded.events.validate(full=True)
+"""
+
+
+def test_damaged_dictionaries_and_views_do_not_end_the_process() -> None:
+    result = subprocess.run([sys.executable, "-c", FUZZ], capture_output=True, timeout=100, check=False, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_a_later_stream_that_breaks_off_is_a_dead_letter_as_a_whole() -> None:
+    good = to_ipc(arrow_event())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, arrow_event().schema) as writer:
+        writer.write_batch(arrow_event())
+        writer.write_batch(arrow_event())
+    broken = sink.getvalue().to_pybytes()[:-60]
+    decoded = read(good + broken)
+    assert decoded.events.num_rows == 1
+    assert [letter.payload for letter in decoded.dead] == [broken]
+
+
+def test_a_later_stream_without_a_column_costs_only_itself() -> None:
+    good, bad = to_ipc(arrow_event()), to_ipc(arrow_event(entity_id=None))
+    decoded = read(good + bad)
+    assert decoded.events.num_rows == 1
+    assert [(letter.reason, letter.payload) for letter in decoded.dead] == [("there is no column entity_id", bad)]

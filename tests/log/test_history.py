@@ -221,3 +221,24 @@ def test_a_commit_in_the_middle_that_is_damaged_is_said(tmp_path: Path) -> None:
     (tmp_path / "events" / "_delta_log" / f"{2:020d}.json").write_text('{"half')
     with pytest.raises(StoreError, match="the table .*events cannot be opened"):
         History(str(tmp_path))
+
+
+def test_a_commit_that_is_not_safe_on_the_disk_is_made_safe_by_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fraiseql_events.log.storage import Storage
+
+    history, sync, faults = History(str(tmp_path)), Storage.sync, [OSError("too many open files")]
+
+    def failing(storage: Storage, *paths: str) -> None:
+        if faults and paths[0].startswith("_delta_log"):
+            raise faults.pop()
+        sync(storage, *paths)
+
+    monkeypatch.setattr(Storage, "sync", failing)
+    with pytest.raises(StoreError, match="cannot be written: too many open files"):
+        commit(history, 0, 2)
+    commit(history, 0, 2)
+    commit(history, 2, 1)
+    assert ids(tmp_path) == numbers(3)
+    assert {file.path for file in history.snapshot} == {file.path for file in History(str(tmp_path)).snapshot}
