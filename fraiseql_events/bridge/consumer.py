@@ -23,6 +23,8 @@ log: Final = logging.getLogger(__name__)
 STREAM: Final = "fraiseql-entity-changes"
 SUBJECT: Final = "entity.change.>"
 
+#: A request may be lost with the connection of a server that is stopping: it is soon made again.
+REQUEST_SECONDS: Final = 2.0
 _INACTIVE_SECONDS: Final = 300
 _OVERLAP: Final = 10065
 
@@ -53,7 +55,7 @@ async def find_stream(client: BulkClient, options: StreamOptions, *, known: bool
         NatsUnavailable: the server has no JetStream, or refuses the stream.
         StreamMismatch: the known stream is gone.
     """
-    manager = client.jsm()
+    manager = client.jsm(timeout=REQUEST_SECONDS)
     try:
         return await manager.stream_info(options.stream)
     except nats.js.errors.NotFoundError:
@@ -107,7 +109,7 @@ async def check_identity(client: BulkClient, info: StreamInfo, name: str, known:
     if known.sequence < max(1, info.state.first_seq):
         return
     try:
-        message = await client.jsm().get_msg(name, known.sequence)
+        message = await client.jsm(timeout=REQUEST_SECONDS).get_msg(name, known.sequence)
     except nats.js.errors.NotFoundError:
         return  # removed by retention or by hand: there is nothing to compare
     if digest(message.data or b"") != known.digest:
@@ -127,7 +129,7 @@ async def open_consumer(client: BulkClient, options: StreamOptions, start: int) 
     It acknowledges nothing (the commit to the history does that), so the server keeps no state for it but a position,
     in memory. The server removes it when nobody has pulled for five minutes.
     """
-    manager = client.jsm()
+    manager = client.jsm(timeout=REQUEST_SECONDS)
     try:
         await manager.delete_consumer(options.stream, options.consumer)
     except nats.js.errors.NotFoundError:

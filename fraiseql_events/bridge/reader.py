@@ -14,7 +14,13 @@ import msgspec
 import nats.errors
 from nats.aio.subscription import Subscription
 
-from fraiseql_events.bridge.consumer import StreamOptions, check_identity, find_stream, open_consumer
+from fraiseql_events.bridge.consumer import (
+    REQUEST_SECONDS,
+    StreamOptions,
+    check_identity,
+    find_stream,
+    open_consumer,
+)
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.bridge.natspy import BulkClient, Frames
 from fraiseql_events.bridge.position import StreamPosition, digest
@@ -29,7 +35,6 @@ PULL_SECONDS: Final = 10
 HEARTBEAT_SECONDS: Final = 2
 SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 POLL_SECONDS: Final = 1.0
-REQUEST_SECONDS: Final = 1.5
 
 _ACK: Final = b"$JS.ACK."
 _HEARTBEAT: Final = b"100"
