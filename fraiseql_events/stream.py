@@ -186,8 +186,7 @@ class EventStream(Closing, Generic[F]):
         prefetch.wait(_SLICE)
         if not prefetch.ready:
             silence = time.monotonic() - self._heard
-            has_heartbeats = self._answered and self._ticket.mode == "streaming"
-            if silence > (SILENCE_SECONDS if has_heartbeats else PATIENCE_SECONDS):
+            if silence > self._longest_silence():
                 raise StreamCut(f"the server has been silent for {silence:.0f} seconds")
             return _PENDING
         chunk = prefetch.get()
@@ -196,6 +195,14 @@ class EventStream(Closing, Generic[F]):
         if chunk is None:
             raise StreamCut(f"the server ended the stream {self._place()}, before its end")
         return self._note(chunk.data, chunk.app_metadata)
+
+    def _longest_silence(self) -> float:
+        """How long the server may say nothing: a follower hears heartbeats, once the history has been gone through."""
+        if self._ticket.mode == "batch":
+            return PATIENCE_SECONDS
+        if self._answered:
+            return SILENCE_SECONDS
+        return 4 * SILENCE_SECONDS if self._retry_at else PATIENCE_SECONDS
 
     def _note(self, batch: pa.RecordBatch, metadata: pa.Buffer | None) -> Any:
         """Keeps the place that a batch comes with; the batch itself if it has rows."""
