@@ -33,8 +33,8 @@ F = TypeVar("F")
 
 #: A follower that hears not even a heartbeat for so long takes the server for dead.
 SILENCE_SECONDS: Final = 8.0
-#: What sends no heartbeats may search so long for the next event: a selective filter over a large history.
-PATIENCE_SECONDS: Final = 120.0
+#: For its first word a server is given so long: it may be on a slow store.
+PATIENCE_SECONDS: Final = 60.0
 #: A stream with an end is given up when it comes no further for so long; a follower never gives up.
 GIVE_UP_SECONDS: Final = 30.0
 _FIRST_PAUSE: Final = 0.1
@@ -197,11 +197,9 @@ class EventStream(Closing, Generic[F]):
         return self._note(chunk.data, chunk.app_metadata)
 
     def _longest_silence(self) -> float:
-        """How long the server may say nothing: a follower hears heartbeats, once the history has been gone through."""
-        if self._ticket.mode == "batch":
-            return PATIENCE_SECONDS
+        """How long the server may say nothing. It sends a sign of life every two seconds, and between two looks."""
         if self._answered:
-            return SILENCE_SECONDS
+            return SILENCE_SECONDS if self._ticket.mode == "streaming" else 4 * SILENCE_SECONDS
         return 4 * SILENCE_SECONDS if self._retry_at else PATIENCE_SECONDS
 
     def _note(self, batch: pa.RecordBatch, metadata: pa.Buffer | None) -> Any:

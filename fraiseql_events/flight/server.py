@@ -15,7 +15,7 @@ import pyarrow.flight as fl
 from fraiseql_events.errors import InvalidArgument, ServiceError
 from fraiseql_events.event import text_or_base64
 from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handler
-from fraiseql_events.flight.wire import live_batches, wire_batches, wire_schema
+from fraiseql_events.flight.wire import LOOK_SECONDS, Request, wire_batches, wire_schema
 from fraiseql_events.log import Cursor, Filter, Log
 from fraiseql_events.log.ranges import EntityRange
 from fraiseql_events.ticket import NotATicket, Ticket, quote_entity
@@ -94,17 +94,10 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
     def _answer(self, wanted: Ticket, condition: Filter, context: fl.ServerCallContext) -> Iterator[Item]:
         cursor = Cursor(self._log, condition)
         end = None if wanted.end is None else wanted.end / 1_000_000
-        if wanted.mode == "streaming" and (end is None or time.time() < end):
-            return live_batches(
-                cursor,
-                condition.columns,
-                batch_size=wanted.batch_size,
-                end=end,
-                wanted=lambda: not (self._stopping.is_set() or context.is_cancelled()),
-            )
-        reached = self._log.offset
-        batches = cursor.read(reached)
-        return wire_batches(batches, condition, batch_size=wanted.batch_size, next_offset=reached)
+        live = wanted.mode == "streaming" and (end is None or time.time() < end)
+        looks = cursor.follow(end=end, patience=LOOK_SECONDS) if live else cursor.looks(self._log.offset)
+        request = Request(wanted.batch_size, live, lambda: not (self._stopping.is_set() or context.is_cancelled()))
+        return wire_batches(looks, cursor, condition.columns, request)
 
     @handler
     def get_flight_info(self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:

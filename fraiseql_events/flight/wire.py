@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import pyarrow as pa
 
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
-from fraiseql_events.log import Cursor, Filter
+from fraiseql_events.log import Cursor
 from fraiseql_events.log.table import rows_within
 
 #: Some clients refuse messages over 4 MiB; only a single event larger than that may make one.
@@ -21,67 +22,61 @@ HEARTBEAT_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.4
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How an answer is sent.
+
+    Attributes:
+        batch_size: the most rows in a batch.
+        live: a batch is sent as soon as nothing more is there to fill it.
+        wanted: whether anybody listens still; asked a few times a second.
+    """
+
+    batch_size: int
+    live: bool
+    wanted: Callable[[], bool]
+
+
 def wire_schema(columns: Iterable[str]) -> pa.Schema:
     """The schema of a stream with these columns."""
     return pa.schema([LOG_SCHEMA.field(name) for name in columns])
 
 
 def wire_batches(
-    batches: Iterable[pa.RecordBatch], condition: Filter, *, batch_size: int, next_offset: int
+    looks: Iterable[Iterator[pa.RecordBatch]], cursor: Cursor, columns: tuple[str, ...], request: Request
 ) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
-    """A scan's batches as Flight sends them.
+    """What a cursor finds, as Flight sends it.
 
-    Each comes with app_metadata, a JSON object with ``first_offset`` and ``last_offset``. The last one also has
+    Each batch comes with app_metadata, a JSON object with ``first_offset`` and ``last_offset``. The last one also has
     ``"end": true``, by which a client tells an end from a cut, and ``next_offset``, the offset that the answer reaches
-    to; an empty answer is one batch without rows whose first and last offset are null.
+    to. A silence longer than `HEARTBEAT_SECONDS` is broken by a batch without rows, with ``"heartbeat": true`` and
+    ``next_offset``. Where a batch has no rows its first and last offset are null.
 
     Args:
-        batches: with the column `offset`, none of them empty.
-        condition: what they are the answer to.
-        batch_size: the most rows in one.
-        next_offset: the offset after the last one that the log holds.
-    """
-    schema = wire_schema(condition.columns)
-    held: pa.RecordBatch | None = None
-    rows = 0
-    for batch in _fill(batches, batch_size):
-        if held is not None:
-            yield _select(held, schema), _place(held)
-        held = batch
-        rows += batch.num_rows
-    if rows == condition.limit:  # there may be more behind the last one
-        next_offset = condition.after + 1 if held is None else held.column(OFFSET.name)[-1].as_py() + 1
-    end: dict[str, object] = {"end": True, "next_offset": max(next_offset, condition.after + 1)}
-    yield (_select(held, schema), _place(held, end)) if held is not None else _nothing(schema, end)
-
-
-def live_batches(
-    cursor: Cursor, columns: tuple[str, ...], *, batch_size: int, end: float | None, wanted: Callable[[], bool]
-) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
-    """What a cursor finds now and as it arrives, as Flight sends it.
-
-    A batch is sent as soon as nothing more is there to fill it. A silence longer than `HEARTBEAT_SECONDS` is broken by
-    a batch without rows, ``"heartbeat": true`` and ``next_offset``; the end is one with ``"end": true``.
-
-    Args:
-        cursor: where it begins.
+        looks: the cursor's, each read to its end before the next.
+        cursor: tells how far they have come.
         columns: the ones to send, in this order.
-        batch_size: the most rows in one.
-        end: when it ends, in seconds since the epoch; None never.
-        wanted: whether anybody listens still; asked a few times a second.
+        request: how to send them.
     """
     schema = wire_schema(columns)
+    held: pa.RecordBatch | None = None
     sent = time.monotonic()
-    for look in cursor.rounds(end=end, patience=LOOK_SECONDS):
-        for batch in _fill(look, batch_size):
-            yield _select(batch, schema), _place(batch)
-            sent = time.monotonic()
-        if not wanted():
+    for look in looks:
+        for batch in _fill(look, request.batch_size):
+            if held is not None:
+                yield _select(held, schema), _place(held)
+                sent = time.monotonic()
+            held = batch
+        if not request.wanted():
             return
+        if held is not None and (request.live or time.monotonic() - sent >= HEARTBEAT_SECONDS):
+            yield _select(held, schema), _place(held)  # nothing follows at once: it is not kept for an end mark
+            held, sent = None, time.monotonic()
         if time.monotonic() - sent >= HEARTBEAT_SECONDS:
             yield _nothing(schema, {"heartbeat": True, "next_offset": cursor.offset})
             sent = time.monotonic()
-    yield _nothing(schema, {"end": True, "next_offset": cursor.offset})
+    end: dict[str, object] = {"end": True, "next_offset": cursor.offset}
+    yield (_select(held, schema), _place(held, end)) if held is not None else _nothing(schema, end)
 
 
 def _nothing(schema: pa.Schema, about: dict[str, object]) -> tuple[pa.RecordBatch, pa.Buffer]:

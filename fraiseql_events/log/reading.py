@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 import pyarrow as pa
 
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.log import Log
+
+#: So many offsets are looked at between two signs of life.
+LOOK_OFFSETS: Final = 1_000_000
 
 
 class Cursor:
@@ -49,17 +53,26 @@ class Cursor:
             if not self.is_full:
                 self.offset = max(self.offset, min(view.end, until))
 
-    def rounds(self, *, end: float | None, patience: float) -> Iterator[Iterator[pa.RecordBatch]]:
-        """What passes, now and as it arrives, look by look: each is to be read to its end before the next.
+    def looks(self, until: int) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The same in pieces, each to be read to its end before the next: a filter may find nothing for long.
+
+        There is one piece at least, be it an empty one.
+        """
+        yield self.read(min(until, self.offset + LOOK_OFFSETS))
+        while self.offset < until and not self.is_full:
+            yield self.read(min(until, self.offset + LOOK_OFFSETS))
+
+    def follow(self, *, end: float | None, patience: float) -> Iterator[Iterator[pa.RecordBatch]]:
+        """What passes, now and as it arrives, in pieces as of `looks`.
 
         Args:
-            end: the look after the clock (`time.time`) has passed this is the last; None goes on for ever.
-            patience: the longest wait for something new, in seconds; the look after it may find nothing.
+            end: what is there when the clock (`time.time`) has passed this is the last; None goes on for ever.
+            patience: the longest wait for something new, in seconds; the piece after it may be empty.
         """
         while True:
             over = end is not None and time.time() >= end
             reached = self._log.offset
-            yield self.read(reached)
+            yield from self.looks(reached)
             if over or self.is_full:
                 return
             self._log.wait_beyond(reached, patience if end is None else min(patience, end - time.time()))

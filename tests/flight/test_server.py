@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from fraiseql_events import SCHEMA, InvalidArgument, Service, ServiceError
+from fraiseql_events import SCHEMA, EventClient, InvalidArgument, Service, ServiceError
 from fraiseql_events.flight.server import EventServer, parse_listen
 from tests.mixed import Mixer, an_event, as_read
 from tests.waiting import until
@@ -264,3 +264,19 @@ def test_more_streams_than_the_server_serves_are_refused_with_a_sentence(filled:
         until(lambda: server.streams == 1)
         assert client.do_get(follow).read_chunk().data.num_rows == 10
     server.close()
+
+
+def test_a_filter_that_finds_little_gives_signs_of_life_and_holds_nothing_back(
+    filled: Fill, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fraiseql_events.log.reading.LOOK_OFFSETS", 10)
+    monkeypatch.setattr("fraiseql_events.flight.wire.HEARTBEAT_SECONDS", 0.0)
+    service = filled(*[an_event(id=str(n), entity_type="Rare" if n in (0, 95) else "Order") for n in range(100)])
+    chunks = list(connect(service).do_get(flight.Ticket(b"events:Rare")))
+    places = [json.loads(chunk.app_metadata.to_pybytes()) for chunk in chunks]
+    assert [place["first_offset"] for place in places if place["first_offset"] is not None] == [0, 95]
+    assert places[0]["first_offset"] == 0
+    beats = [place["next_offset"] for place in places if place.get("heartbeat")]
+    assert beats == list(range(10, 110, 10))
+    assert places[-1] == {"first_offset": None, "last_offset": None, "end": True, "next_offset": 100}
+    assert EventClient(service.url).read("*").height == 100
