@@ -17,7 +17,9 @@ from tests.processes import Serve
 from tests.test_mixed import assert_exact
 from tests.waiting import until
 
-KILLS = 20
+KILLS_IN_AN_INGEST = 20
+KILLS_AT_THE_START = 5
+SLICES = 25
 
 
 @pytest.mark.timeout(300)
@@ -28,15 +30,17 @@ def test_twenty_kills_in_the_midst_of_an_ingest_lose_and_double_nothing(
     chance = random.Random(3)
     arguments = ["--nats", source.nats, "--stream", source.stream, "--subject", source.subject]
     arguments += ["--store", str(tmp_path / "store"), "--commit-events", "1500"]
-    each = len(cases) // KILLS + 1
-    for round_ in range(KILLS):
+    rounds = KILLS_IN_AN_INGEST + KILLS_AT_THE_START
+    each = len(cases) // rounds + 1
+    for round_ in range(rounds):
         serve = Serve(*arguments)
-        if round_ % 4:  # the others are killed while they start
+        if round_ >= KILLS_AT_THE_START:
             serve.wait_until_ready()
         payloads = [case.payload for case in cases[round_ * each : (round_ + 1) * each]]
-        sending = threading.Thread(target=send, args=payloads)
+        sending = threading.Thread(target=send_slowly, args=(send, payloads))
         sending.start()
-        time.sleep(chance.uniform(0.02, 0.4))
+        time.sleep(chance.uniform(0.05, 0.5))
+        assert sending.is_alive(), "the kill came after the ingest"
         serve.kill()
         sending.join()
     service = start(tmp_path / "store")
@@ -44,3 +48,11 @@ def test_twenty_kills_in_the_midst_of_an_ingest_lose_and_double_nothing(
     until(lambda: service.status()["stream_seq"] == len(cases))
     service.log.flush()
     assert_exact(service, cases)
+
+
+def send_slowly(send: Callable[..., int], payloads: list[bytes]) -> None:
+    """Sends over half a second and more, so that a kill meets events on their way."""
+    size = len(payloads) // SLICES + 1
+    for first in range(0, len(payloads), size):
+        send(*payloads[first : first + size])
+        time.sleep(0.02)

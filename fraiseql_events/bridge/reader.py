@@ -75,7 +75,6 @@ class StreamReader:
     ) -> None:
         self._client = client
         self._options = options
-        self._start = start
         self._deliver = deliver
         self._has_room = has_room
         self._pulls: deque[_Pull] = deque()
