@@ -51,12 +51,7 @@ def fill(folder: Path, events: int) -> None:
 
 
 def peaks(folder: Path, entity: str, events: int) -> tuple[int, int]:
-    """The peak memory of server and client for one pass over the history, the lower of two: allocators are noisy."""
-    server, client = zip(*[_peaks(folder, entity, events) for _ in range(2)], strict=True)
-    return min(server), min(client)
-
-
-def _peaks(folder: Path, entity: str, events: int) -> tuple[int, int]:
+    """The peak memory of server and client for one pass over the history."""
     with Serve("--embedded", "--store", folder) as serve:
         url = serve.wait_until_ready()
         arguments = [sys.executable, "-c", READ, url, entity]

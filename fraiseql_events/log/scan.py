@@ -19,7 +19,7 @@ from fraiseql_events.log.tail import Chunk
 #: Rows that all entity types of a scan together hold in memory, about.
 MERGE_ROWS: Final = 32 * 1024
 MIN_BATCH_ROWS: Final = 1024
-MAX_BATCH_ROWS: Final = 32 * 1024
+MAX_BATCH_ROWS: Final = 8 * 1024
 #: So many files may be opened to count a range that cuts through them.
 MAX_COUNTED_FILES: Final = 16
 
