@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut its connections, and freeze them without a word."""
+"""A TCP proxy that can cut its connections, delay what they carry, and freeze them without a word."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Proxy:
     Attributes:
         port: where it listens.
         frozen: while set, no byte goes through and no connection ends.
+        delay: how long each piece of data is held before it goes on, in seconds.
     """
 
     def __init__(self, target: int) -> None:
@@ -23,6 +24,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: dict[socket.socket, socket.socket] = {}
         self.frozen = threading.Event()
+        self.delay = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
@@ -68,6 +70,7 @@ class Proxy:
         try:
             data = source.recv(65536)
             if data:
+                self._closed.wait(self.delay)
                 self._pairs[source].sendall(data)
                 return
         except (OSError, KeyError):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,9 +18,10 @@ import polars as pl
 import pytest
 from pyarrow import flight
 
-from fraiseql_events import EventClient, EventStream, Service, serve
+from fraiseql_events import EventClient, Service, serve
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.log import LogOptions
+from tests.following import events, following
 from tests.mixed import an_event
 from tests.processes import COMMAND, Serve
 from tests.proxy import Proxy
@@ -28,44 +29,6 @@ from tests.waiting import until
 
 Send = Callable[..., int]
 Start = Callable[..., Service]
-
-
-class Follower:
-    """Follows in a thread, and keeps the ids that it has seen."""
-
-    def __init__(self, url: str | None, entity: str = "*", **options: object) -> None:
-        self.ids: list[int] = []
-        self.error: BaseException | None = None
-        self.client = EventClient(url)
-        self.stream: EventStream[pl.DataFrame] = self.client.stream(entity, follow=True, **options)  # type: ignore[call-overload]
-        self.thread = threading.Thread(target=self._run, name="follower", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            for frame in self.stream:
-                self.ids += map(int, frame["event_id"])
-        except BaseException as error:  # noqa: BLE001
-            self.error = error
-
-    def end(self) -> None:
-        self.stream.close()
-        self.thread.join(5)
-        assert not self.thread.is_alive()
-        self.client.close()
-
-
-@contextlib.contextmanager
-def following(url: str | None, **options: object) -> Iterator[Follower]:
-    follower = Follower(url, **options)  # type: ignore[arg-type]
-    try:
-        yield follower
-    finally:
-        follower.end()
-
-
-def events(first: int, last: int, **changes: object) -> list[bytes]:
-    return [an_event(id=str(number), **changes) for number in range(first, last)]
 
 
 def test_history_and_live_are_one_stream_while_the_log_commits_and_merges(start: Start, send: Send) -> None:
