@@ -173,6 +173,10 @@ def _add_source(parser: argparse.ArgumentParser, *, subject: bool = True) -> Non
     parser.add_argument("--stream", metavar="NAME", default=STREAM, help=f"the JetStream stream ({STREAM})")
     if subject:
         parser.add_argument("--subject", metavar="FILTER", default=SUBJECT, help=f"its subjects to read ({SUBJECT})")
+        parser.add_argument(
+            "--accept-stream", action="store_true",
+            help="go on with another stream than the one that the store was filled from",
+        )  # fmt: skip
 
 
 def _add_keeping(parser: argparse.ArgumentParser) -> None:

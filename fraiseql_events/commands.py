@@ -182,6 +182,7 @@ def _service_options(options: Namespace, *, listen: str | None) -> Any:
         listen=listen,
         stream=options.stream,
         subject=options.subject,
+        accept_stream=options.accept_stream,
         log=LogOptions(commit_events=options.commit_events, commit_seconds=options.commit_seconds),
     )
 

@@ -43,6 +43,7 @@ class ServiceOptions:
         listen: ``HOST:PORT`` of the Flight server; port 0 takes a free one. None serves nobody.
         stream: the JetStream stream's name.
         subject: the subjects of it that are wanted.
+        accept_stream: go on with another stream than the one that the store was filled from.
         log: how events are kept.
     """
 
@@ -52,6 +53,7 @@ class ServiceOptions:
     listen: str | None = DEFAULT_LISTEN
     stream: str = STREAM
     subject: str = SUBJECT
+    accept_stream: bool = False
     log: LogOptions = field(default_factory=LogOptions)
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ class Service(Closing):
             "stream": self.options.stream,
             "stream_seq": log.stream.sequence if log.stream else 0,
             "stream_last_seq": bridge.last_sequence,
+            "stream_epoch": log.stream.epoch if log.stream else 0,
             "lag": bridge.lag,
             "missed": bridge.missed,
             "dead_letters": log.dead_letters,
@@ -167,6 +170,8 @@ class Service(Closing):
             subject=self.options.subject,
             consumer=f"fraiseql-events-{self.log.id[:8]}",
             description=f"fraiseql_events on {socket.gethostname()} (pid {os.getpid()}), store {self.options.store}",
+            # what lies in the store's own folder cannot be the stream of somebody else
+            accept_stream=self.options.accept_stream or self.options.embedded,
         )
 
 
@@ -183,6 +188,7 @@ def serve(
     listen: str = DEFAULT_LISTEN,
     stream: str = STREAM,
     subject: str = SUBJECT,
+    accept_stream: bool = False,
     log: LogOptions | None = None,
 ) -> Service:
     """Starts bridge, log and Flight server in threads of this process, and returns at once.
@@ -194,6 +200,9 @@ def serve(
         listen: ``HOST:PORT``; port 0 takes a free one.
         stream: the JetStream stream's name; it is created when it is missing.
         subject: the subjects of it that are wanted.
+        accept_stream: where the stream is not the one that the store was filled from (it was made anew, or its server
+            lost messages that had been read), go on with what it has stored since, instead of `StreamMismatch`. An
+            embedded server's stream is always gone on with.
         log: how events are kept.
 
     Returns:
@@ -214,6 +223,7 @@ def serve(
         listen=listen,
         stream=stream,
         subject=subject,
+        accept_stream=accept_stream,
         log=log or LogOptions(),
     )
     return Service(options)

@@ -64,6 +64,20 @@ def parse_time(text: str) -> int:
     return micros
 
 
+def parse_nanos(text: str) -> int:
+    """Nanoseconds since the epoch of an RFC 3339 time, as NATS writes the time that a message was stored at.
+
+    Raises:
+        ValueError: as `parse_time`.
+
+    >>> parse_nanos("1970-01-01T00:00:00.000001002Z")
+    1002
+    """
+    match = _TIME.fullmatch(text)
+    digits = (match["fraction"] or "") if match is not None else ""
+    return parse_time(text) * 1000 + int(digits[6:9].ljust(3, "0"))
+
+
 def _offset_micros(zone: str | None, text: str) -> int:
     if zone is None or zone in "Zz":
         return 0

@@ -93,6 +93,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._queued_bytes = 0
         self._queued_messages = 0
+        self._held: _Piece | None = None
         self._opened = threading.Event()
         self._stopping = threading.Event()
         self._failure: EventsError | None = None
@@ -219,8 +220,8 @@ class Bridge:
             self._fail(ServiceError(f"the decoder ended: {type(error).__name__}: {error}"))
 
     def _next_piece(self) -> _Piece | None:
-        """The next piece, and what has come in behind it meanwhile, up to a size."""
-        piece = self._queue.get()
+        """The next piece, and what has come in behind it meanwhile, up to a size; of one epoch."""
+        piece, self._held = self._held or self._queue.get(), None
         while piece is not None and piece.size < MAX_DECODED_BYTES and len(piece.messages) < MAX_DECODED_MESSAGES:
             try:
                 following = self._queue.get_nowait()
@@ -228,6 +229,9 @@ class Bridge:
                 break
             if following is None:
                 self._queue.put(None)
+                break
+            if following.position.epoch != piece.position.epoch:
+                self._held = following
                 break
             piece.messages.extend(following.messages)
             piece.position, piece.size = following.position, piece.size + following.size

@@ -1,21 +1,18 @@
-"""The JetStream side of the reader: the stream, its identity, and the consumer that we read it with."""
+"""The JetStream side of the reader: the stream, and the consumer that we read it with."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
-from nats.js.manager import JetStreamManager
 
+from fraiseql_events.bridge.identity import REQUEST_SECONDS
 from fraiseql_events.bridge.natspy import BulkClient, without_password
-from fraiseql_events.bridge.position import StreamPosition, digest
-from fraiseql_events.errors import NatsUnavailable, StreamMismatch
-from fraiseql_events.timestamps import format_time, micros_of_datetime
+from fraiseql_events.errors import NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
 
@@ -23,8 +20,6 @@ log: Final = logging.getLogger(__name__)
 STREAM: Final = "fraiseql-entity-changes"
 SUBJECT: Final = "entity.change.>"
 
-#: A request may be lost with the connection of a server that is stopping: it is soon made again.
-REQUEST_SECONDS: Final = 2.0
 _INACTIVE_SECONDS: Final = 300
 _OVERLAP: Final = 10065
 
@@ -39,6 +34,7 @@ class StreamOptions:
         subject: the subjects of it that are wanted.
         consumer: the name of our consumer, by which an operator recognises us.
         description: what an operator reads beside that name.
+        accept_stream: whether to go on with another stream than the one that was read before.
     """
 
     nats: str
@@ -46,31 +42,33 @@ class StreamOptions:
     subject: str = SUBJECT
     consumer: str = "fraiseql-events"
     description: str = "fraiseql_events"
+    accept_stream: bool = False
 
 
-async def find_stream(client: BulkClient, options: StreamOptions, *, known: bool) -> StreamInfo:
-    """The stream as it is now; a missing one is created, unless it is `known` to have existed.
+async def find_stream(client: BulkClient, options: StreamOptions) -> StreamInfo | None:
+    """The stream as it is now; None when there is none.
 
     Raises:
-        NatsUnavailable: the server has no JetStream, or refuses the stream.
-        StreamMismatch: the known stream is gone.
+        NatsUnavailable: the server has no JetStream, or does not answer for it.
     """
-    manager = client.jsm(timeout=REQUEST_SECONDS)
     try:
-        return await manager.stream_info(options.stream)
+        return await client.jsm(timeout=REQUEST_SECONDS).stream_info(options.stream)
     except nats.js.errors.NotFoundError:
-        if known:
-            raise _mismatch(options.stream, "it no longer exists") from None
-        return await _create_stream(manager, options)
+        return None
     except (nats.errors.Error, OSError) as error:
         raise _no_jetstream(options, error) from error
 
 
-async def _create_stream(manager: JetStreamManager, options: StreamOptions) -> StreamInfo:
+async def create_stream(client: BulkClient, options: StreamOptions) -> StreamInfo:
+    """Makes the stream, with FraiseQL's subjects, or those of the options where they are others.
+
+    Raises:
+        NatsUnavailable: the server refuses it.
+    """
     subject = SUBJECT if options.subject.startswith(SUBJECT.rstrip(">")) else options.subject
     log.info("creating the stream %s with the subjects %s", options.stream, subject)
     try:
-        return await manager.add_stream(
+        return await client.jsm(timeout=REQUEST_SECONDS).add_stream(
             StreamConfig(name=options.stream, subjects=[subject], description="FraiseQL entity changes")
         )
     except nats.js.errors.APIError as error:
@@ -87,39 +85,6 @@ def _no_jetstream(options: StreamOptions, error: Exception) -> NatsUnavailable:
     return NatsUnavailable(
         f"the NATS server at {without_password(options.nats)} does not answer for JetStream ({reason}): "
         "start it with `nats-server -js`"
-    )
-
-
-async def check_identity(client: BulkClient, info: StreamInfo, name: str, known: StreamPosition) -> None:
-    """Refuses a stream that is not the one that the position was read from.
-
-    A stream that was deleted and made anew, or a server that lost its tail and hands sequences out again, would
-    otherwise be read past its new messages in silence.
-
-    Raises:
-        StreamMismatch: with what differs, and what to do.
-    """
-    created = micros_of_datetime(info.created or datetime.fromtimestamp(0, UTC))
-    if created != known.created:
-        what = f"it was created at {format_time(created)}, the one that was read at {format_time(known.created)}"
-        raise _mismatch(name, what)
-    if info.state.last_seq < known.sequence:
-        what = f"it ends at sequence {info.state.last_seq}, and {known.sequence} has been read"
-        raise _mismatch(name, what)
-    if known.sequence < max(1, info.state.first_seq):
-        return
-    try:
-        message = await client.jsm(timeout=REQUEST_SECONDS).get_msg(name, known.sequence)
-    except nats.js.errors.NotFoundError:
-        return  # removed by retention or by hand: there is nothing to compare
-    if digest(message.data or b"") != known.digest:
-        raise _mismatch(name, f"its message {known.sequence} is not the one that was read")
-
-
-def _mismatch(name: str, what: str) -> StreamMismatch:
-    return StreamMismatch(
-        f"the stream {name} is not the one that this history was read from: {what}. Its messages would be skipped or "
-        "doubled. Start with a new --store, or restore the stream from its backup"
     )
 
 

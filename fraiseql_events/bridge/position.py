@@ -16,6 +16,7 @@ class StreamPosition:
         published: when JetStream stored the message, in nanoseconds since the epoch; 0 before the first.
         digest: 63 bits of a hash of its payload; 0 before the first.
         missed: messages before it that were removed from the stream before they could be read.
+        epoch: how many times reading has gone on with another stream than before; sequences begin anew with each.
     """
 
     sequence: int
@@ -23,6 +24,7 @@ class StreamPosition:
     published: int = 0
     digest: int = 0
     missed: int = 0
+    epoch: int = 0
 
 
 def digest(payload: bytes) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 import nats.errors
 
-from fraiseql_events.bridge.consumer import StreamOptions, find_stream
+from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream
 from fraiseql_events.bridge.natspy import Frames, connect, publish_frame, without_password
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
@@ -57,7 +57,8 @@ def publish(
 async def _publish(messages: Iterable[Message], options: StreamOptions, progress: Callable[[int], None]) -> int:
     client = await connect(options.nats, name="fraiseql-events publish")
     try:
-        await find_stream(client, options, known=False)
+        if await find_stream(client, options) is None:
+            await create_stream(client, options)
         acks = _Acks(progress)
         inbox = client.new_inbox()
         subscription = await client.subscribe_bulk(inbox, acks)

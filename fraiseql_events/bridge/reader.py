@@ -13,18 +13,14 @@ from typing import Final
 import msgspec
 import nats.errors
 from nats.aio.subscription import Subscription
+from nats.js.api import StreamInfo
 
-from fraiseql_events.bridge.consumer import (
-    REQUEST_SECONDS,
-    StreamOptions,
-    check_identity,
-    find_stream,
-    open_consumer,
-)
+from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream, open_consumer
+from fraiseql_events.bridge.identity import REQUEST_SECONDS, adopt, created_micros, find_difference, mismatch
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.bridge.natspy import BulkClient, Frames
 from fraiseql_events.bridge.position import StreamPosition, digest
-from fraiseql_events.timestamps import micros_of_datetime
+from fraiseql_events.errors import NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
 
@@ -105,13 +101,11 @@ class StreamReader:
             NatsUnavailable: no JetStream.
             StreamMismatch: another stream than the known one.
         """
-        info = await find_stream(self._client, self._options, known=bool(self.position.created))
-        assert info.created is not None
-        created = micros_of_datetime(info.created)
+        info = await find_stream(self._client, self._options) or await self._replace_missing()
         if self.position.created:
-            await check_identity(self._client, info, self._options.stream, self.position)
+            await self._check_identity(info)
         else:
-            self.position = StreamPosition(self.position.sequence, created)
+            self.position = StreamPosition(self.position.sequence, created_micros(info))
         self._reads_all = self._options.subject in (">", *(info.config.subjects or ()))
         if self.position.sequence == 0:  # what is gone by now was gone before this history began
             self._floor = max(self._floor, info.state.first_seq - 1)
@@ -119,6 +113,39 @@ class StreamReader:
         self._note_missed(info.state.first_seq)
         self.last_sequence = info.state.last_seq
         await self._open_consumer()
+
+    async def _replace_missing(self) -> StreamInfo:
+        """Makes a stream that does not exist, where nothing can be lost by that."""
+        name, known = self._options.stream, self.position
+        if known.sequence and not self._options.accept_stream:
+            raise mismatch(name, "it no longer exists", known)
+        if self._subscription is not None:  # it was there: whoever took it away may make it anew, as he wants it
+            self._broken = f"the stream {name} no longer exists: waiting for it to be made anew"
+            raise NatsUnavailable(self._broken)
+        return await create_stream(self._client, self._options)
+
+    async def _check_identity(self, info: StreamInfo) -> None:
+        """Refuses another stream than the one that was read, or goes on with it where that is wanted."""
+        name, known = self._options.stream, self.position
+        what = await find_difference(self._client, info, name, known)
+        if what is None:
+            self._note_lost(max(known.sequence, info.state.last_seq))
+            return
+        if known.sequence and not self._options.accept_stream:
+            raise mismatch(name, what, known)
+        self._note_lost(known.sequence)
+        self.position = await adopt(self._client, info, name, self.position)
+        after = self.position.sequence
+        log.warning("the stream %s is another one: %s. Reading goes on after its message %d", name, what, after)
+        self._floor, self._baseline, self._gaps, self._given_up = after, 0, [], range(0)
+        self._deliver(Messages(), self.position)
+
+    def _note_lost(self, last: int) -> None:
+        """Messages that the stream was seen to hold after `last`, and holds no more: they were never read."""
+        lost = self.last_sequence - last
+        if lost > 0 and self._reads_all:
+            self.position = replace(self.position, missed=self.position.missed + lost)
+            log.error("the stream %s lost %d messages before they were read", self._options.stream, lost)
 
     @property
     def trouble(self) -> str | None:
@@ -168,14 +195,13 @@ class StreamReader:
         if messages.sequences:
             missed = self.position.missed
             self.last_sequence = max(self.last_sequence, messages.sequences[-1])
-            self.position = StreamPosition(
-                messages.sequences[-1],
-                self.position.created,
-                messages.published[-1],
-                digest(messages.payloads[-1]),
-                self.position.missed
-                + self._jumped
-                - sum(sequence in self._given_up for sequence in messages.sequences),
+            back = sum(sequence in self._given_up for sequence in messages.sequences) if self._given_up else 0
+            self.position = replace(
+                self.position,
+                sequence=messages.sequences[-1],
+                published=messages.published[-1],
+                digest=digest(messages.payloads[-1]),
+                missed=missed + self._jumped - back,
             )
             self._jumped = 0
             if self.position.missed > missed:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraiseql_events.bridge.position import StreamPosition
@@ -92,6 +93,19 @@ class History:
         self.reached = reached
         self._written = None
 
+    def read_letters(self, until: StreamPosition) -> Iterator[pa.RecordBatch]:
+        """The dead letters (`DEAD_LETTER_SCHEMA`) of the messages up to a position, in the order they were read."""
+        paths = sorted(action["path"] for action in self.letters.add_actions())
+        for path in paths:
+            epoch = int(path.split("-")[1])
+            if epoch > until.epoch:
+                return
+            with self.letters.storage.open_input(path) as source:
+                for batch in pq.ParquetFile(source).iter_batches(1000):
+                    kept = batch.filter(pc.field("sequence") <= until.sequence) if epoch == until.epoch else batch
+                    if kept.num_rows:
+                        yield kept.cast(DEAD_LETTER_SCHEMA)
+
     def merge(self, files: Sequence[DataFile]) -> None:
         """Puts one file in the place of neighbouring ones of one entity type. Readers of those are not disturbed.
 
@@ -153,18 +167,18 @@ class History:
         if reached.stream is None:
             return
         known = self.letters.number("sequence") or 0
-        if self.letters.number("created") not in (None, reached.stream.created):
+        if (self.letters.number("epoch") or 0) != reached.stream.epoch:
             known = 0
         new = [letter for letter in dead if letter.sequence > known]
         if not new:
             return
         try:
-            path = f"part-{new[0].sequence:020d}-{uuid.uuid4().hex}.parquet"
+            path = f"part-{reached.stream.epoch:06d}-{new[0].sequence:020d}-{uuid.uuid4().hex}.parquet"
             batch = dead_letter_batch(new)
             file = self.letters.write_file(path, [batch], partition={}, bounds=("sequence", "published"))
         except STORE_ERRORS as error:
             raise StoreError(f"the dead letters cannot be written: {first_line(error)}") from error
-        numbers = {"sequence": reached.stream.sequence, "created": reached.stream.created}
+        numbers = {"sequence": reached.stream.sequence, "epoch": reached.stream.epoch}
         self.letters.commit([file], numbers=numbers)
 
     def _write(self, entity: str, table: pa.Table) -> NewFile:
@@ -185,6 +199,7 @@ class History:
                 number("published") or 0,
                 number("digest") or 0,
                 number("missed") or 0,
+                number("epoch") or 0,
             )
         return Reached(number("offset") or 0, stream, number("dead_letters") or 0)
 
@@ -209,6 +224,7 @@ def _numbers(reached: Reached) -> dict[str, int]:
             "published": stream.published,
             "digest": stream.digest,
             "missed": stream.missed,
+            "epoch": stream.epoch,
         }
     return numbers
 

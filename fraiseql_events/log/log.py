@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
@@ -185,18 +183,14 @@ class Log:
     def dead_letters(self) -> Iterator[pa.RecordBatch]:
         """The dead letters (`DEAD_LETTER_SCHEMA`) at this moment, by sequence and line."""
         with self._changed:
-            committed = self._history.reached.stream
-            last = committed.sequence if committed else 0
-            waiting = [letter for chunk in self._tail.uncommitted() for letter in chunk.dead]
-        recent = [letter for letter in waiting if letter.sequence > last]
-        table = self._history.letters
-        paths = sorted(action["path"] for action in table.add_actions())
-        for path in paths:
-            with table.storage.open_input(path) as source:
-                for batch in pq.ParquetFile(source).iter_batches(1000):
-                    kept = batch.filter(pc.field("sequence") <= last)
-                    if kept.num_rows:
-                        yield kept.cast(table.schema)
+            committed = self._history.reached.stream or StreamPosition(0, 0)
+            recent = [
+                letter
+                for chunk in self._tail.uncommitted()
+                for letter in chunk.dead
+                if (chunk.stream.epoch, letter.sequence) > (committed.epoch, committed.sequence)
+            ]
+        yield from self._history.read_letters(committed)
         if recent:
             yield dead_letter_batch(recent)
 
@@ -270,7 +264,7 @@ class Log:
                 self._changed.wait(
                     None if oldest is None else max(0.0, oldest + self.options.commit_seconds - time.monotonic())
                 )
-            return self._tail.uncommitted()
+            return self._tail.uncommitted_epoch()
 
     def _commit(self, chunks: list[Chunk]) -> None:
         reached = Reached(

@@ -97,8 +97,13 @@ class Tail:
         self.end = chunk.end
 
     def uncommitted(self) -> list[Chunk]:
-        """What the next commit is to hold."""
+        """What is not committed yet."""
         return list(self._uncommitted)
+
+    def uncommitted_epoch(self) -> list[Chunk]:
+        """What the next commit is to hold: chunks of one epoch, whose sequences rise."""
+        chunks = self.uncommitted()
+        return [chunk for chunk in chunks if chunk.stream.epoch == chunks[0].stream.epoch]
 
     def mark_committed(self, count: int) -> None:
         """The first so many uncommitted chunks are in the history now."""

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,6 +113,16 @@ class NatsServer:
                 await client.close()
 
         return asyncio.run(run())
+
+    def pause_consumers(self, seconds: float = 3600) -> None:
+        """The stream's consumers deliver nothing for so long."""
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+
+        async def pause(js: Any) -> None:
+            for info in await js.consumers_info(STREAM):
+                await js.pause_consumer(STREAM, info.name, until.isoformat())
+
+        self.manage(pause)
 
     def _end(self, number: int) -> None:
         if self.process.poll() is None:
