@@ -13,6 +13,8 @@ State = Literal["live", "catching-up", "quiet", "stalled", "failed"]
 
 #: Without a message for so long, a stream is called quiet.
 QUIET_SECONDS: Final = 30.0
+#: Messages come at once; when they do not for so long, something holds them up.
+WAITING_SECONDS: Final = 4.0
 #: Further behind than so many messages, or a second's worth of them, a bridge is catching up.
 BEHIND_MESSAGES: Final = 1000
 
@@ -36,6 +38,8 @@ def assess(log: LogStatus, bridge: BridgeStatus, failure: EventsError | None) ->
         return "stalled", log.last_error
     if bridge.trouble is not None:
         return "stalled", bridge.trouble
+    if bridge.waiting > WAITING_SECONDS:
+        return "stalled", f"{bridge.lag} messages wait in the stream, and none came for {bridge.waiting:.0f} seconds"
     if bridge.lag > max(BEHIND_MESSAGES, log.events_per_second):
         return "catching-up", f"{bridge.lag} messages behind the stream"
     age = message_age(log)

@@ -24,7 +24,13 @@ def run(*arguments: str | Path, stdin: bytes | None = None, code: int = 0) -> st
 
 
 class Serve:
-    """`fraiseql-events serve`, up and answering."""
+    """`fraiseql-events serve`, up and answering.
+
+    Attributes:
+        said: what it wrote to standard error, once it has ended.
+    """
+
+    said = ""
 
     def __init__(self, *arguments: str | Path, listen: str = "127.0.0.1:0") -> None:
         self.process = subprocess.Popen(
@@ -51,7 +57,8 @@ class Serve:
     def end(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.process.communicate(timeout=15)
+        _, said = self.process.communicate(timeout=15)
+        self.said += said
         return self.process.returncode
 
     def __enter__(self) -> Self:

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -307,10 +307,14 @@ def test_long_work_shows_a_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) 
     assert b"publishing a shop's events:" not in piped
 
 
-def test_a_service_that_cannot_go_on_ends_with_a_sentence(tmp_path: Path, source: StreamOptions) -> None:
+def test_a_service_that_cannot_go_on_ends_with_a_sentence(
+    tmp_path: Path, source: StreamOptions, send: Callable[..., int]
+) -> None:
     arguments = ["--nats", source.nats, "--stream", source.stream, "--subject", source.subject]
+    send(an_event())
     with Serve(*arguments, "--store", tmp_path) as serve:
-        serve.wait_until_ready()
+        url = serve.wait_until_ready()
+        until(lambda: serve.status(url)["offset"] == 1)
         manage(source, lambda js: js.delete_stream(source.stream))
         _, said = serve.process.communicate(timeout=30)
         assert serve.process.returncode == 1

@@ -115,7 +115,7 @@ def test_a_bridge_that_is_behind_is_catching_up() -> None:
     from fraiseql_events.log.log import LogStatus
 
     log = LogStatus(10, 0, 0, None, {}, 500.0, None)
-    bridge = BridgeStatus(sequence=0, last_sequence=9000, lag=9000, missed=0, trouble=None, failure=None)
+    bridge = BridgeStatus(sequence=0, last_sequence=9000, lag=9000, missed=0, trouble=None, waiting=0.0, failure=None)
     assert assess(log, bridge, None) == ("catching-up", "9000 messages behind the stream")
 
 

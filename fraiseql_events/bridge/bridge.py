@@ -49,6 +49,7 @@ class BridgeStatus:
         lag: messages of the stream that the sink does not have yet.
         missed: messages that were removed from the stream before they could be read.
         trouble: why nothing can be read just now.
+        waiting: for how many seconds messages have been in the stream, and room for them here, and none came.
         failure: why it stopped, if it did.
     """
 
@@ -57,6 +58,7 @@ class BridgeStatus:
     lag: int
     missed: int
     trouble: str | None
+    waiting: float
     failure: EventsError | None
 
 
@@ -144,13 +146,14 @@ class Bridge:
         with self._lock:
             queued = self._queued_messages
         if reader is None:
-            return BridgeStatus(self._sequence, 0, 0, 0, None, self._failure)
+            return BridgeStatus(self._sequence, 0, 0, 0, None, 0.0, self._failure)
         return BridgeStatus(
             sequence=self._sequence,
             last_sequence=reader.last_sequence,
             lag=reader.lag + queued,
             missed=reader.position.missed,
             trouble=reader.trouble,
+            waiting=reader.waiting,
             failure=self._failure,
         )
 

@@ -60,10 +60,11 @@ async def find_difference(client: BulkClient, info: StreamInfo, name: str, known
 
 def mismatch(name: str, what: str, known: StreamPosition) -> StreamMismatch:
     """The error for a stream that is another one, with what to do."""
+    since = format_time(known.published // 1000)
     return StreamMismatch(
-        f"the stream {name} is not the one that this history was read from: {what}. Restore the stream from its backup; "
-        f"or go on with what it has stored since {format_time(known.published // 1000)}, the time of the last message "
-        "that was read, with --accept-stream; or start with a new --store"
+        f"the stream {name} is not the one that this history was read from: {what}. Restore the stream from its "
+        f"backup; or go on with what it has stored since {since}, the time of the last message that was read, with "
+        "--accept-stream; or start with a new --store"
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from typing import Final, Protocol, cast
 
 import nats.errors
@@ -32,6 +33,7 @@ PRIVATE_NAMES: Final = {
     Client: (
         "_error_cb",
         "_flush_pending",
+        "_pings_outstanding",
         "_process_msg",
         "_process_op_err",
         "_ps",
@@ -100,6 +102,11 @@ class _BulkParser(Parser):
         self._generation = 0
         super().__init__(client)
 
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a part of a frame has come, and the rest is awaited."""
+        return bool(self._rest)
+
     def reset(self) -> None:
         super().reset()
         self._rest = b""
@@ -159,6 +166,12 @@ class BulkClient(Client):
         super().__init__()
         self._bulk_parser = _BulkParser(self)
         self._ps = self._bulk_parser
+        self._read_at = 0.0
+
+    @property
+    def mid_frame_since(self) -> float | None:
+        """When the last bytes came (`time.monotonic`), if they end in the midst of a frame; else None."""
+        return self._read_at if self._bulk_parser.mid_frame else None
 
     async def subscribe_bulk(self, subject: str, sink: FrameSink) -> Subscription:
         """Subscribes; the frames go to the sink, read by read, until `unsubscribe_bulk`."""
@@ -185,7 +198,10 @@ class BulkClient(Client):
                     await self._error_cb(error)
                     await self._process_op_err(error)
                     return
-                await self._ps.parse(await self._transport.read(READ_BYTES))
+                data = await self._transport.read(READ_BYTES)
+                self._read_at = time.monotonic()
+                self._pings_outstanding = 0  # on a slow link the answer to a ping waits behind much data
+                await self._ps.parse(data)
             except nats.errors.ProtocolError as error:
                 await self._process_op_err(error)
                 return

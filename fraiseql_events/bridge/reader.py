@@ -26,10 +26,14 @@ log: Final = logging.getLogger(__name__)
 
 PULL_MESSAGES: Final = 10_000
 PULL_BYTES: Final = 8 << 20
+#: A NATS server drops a client that does not take what it has sent within ten seconds: a slow link gets less at once.
+LEAST_PULL_BYTES: Final = 256 << 10
 PULLS_IN_FLIGHT: Final = 2
 PULL_SECONDS: Final = 10
 HEARTBEAT_SECONDS: Final = 2
 SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
+#: So long may messages wait in the stream, and there be room for them, before the consumer is made anew.
+STUCK_SECONDS: Final = 10
 POLL_SECONDS: Final = 1.0
 
 _ACK: Final = b"$JS.ACK."
@@ -77,6 +81,7 @@ class StreamReader:
         self._subscription: Subscription | None = None
         self._inbox = ""
         self._pull_number = 0
+        self._pull_bytes = PULL_BYTES
         self._consumer_sequence = 0
         self._broken: str | None = None
         self._gaps: list[tuple[int, int]] = []
@@ -84,7 +89,7 @@ class StreamReader:
         self._baseline = 0
         self._reads_all = True
         self._given_up = range(0)
-        self._heard = time.monotonic()
+        self._heard = self._progressed = time.monotonic()
         self._reconnects = 0
         self._wake = asyncio.Event()
         self._stopping = False
@@ -155,6 +160,11 @@ class StreamReader:
         return self._broken
 
     @property
+    def waiting(self) -> float:
+        """How long messages have been waiting in the stream without one of them coming, in seconds."""
+        return time.monotonic() - self._progressed if self.pending else 0.0
+
+    @property
     def lag(self) -> int:
         """Messages of the stream that have not been delivered."""
         return self.pending if self.trouble is None else max(self.pending, self.last_sequence - self.position.sequence)
@@ -207,6 +217,7 @@ class StreamReader:
             if self.position.missed > missed:
                 log.error("%d messages were removed before they were read", self.position.missed - missed)
             self._deliver(messages, self.position)
+            self._progressed = self._heard
             self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
         self._wake.set()
 
@@ -242,13 +253,18 @@ class StreamReader:
             self._pulls[0].wanted -= 1
             if self._pulls[0].wanted <= 0:
                 self._pulls.popleft()
+                self._pull_bytes = min(self._pull_bytes + LEAST_PULL_BYTES, PULL_BYTES)
 
     def _receive_status(self, subject: bytes, header: bytes | None) -> None:
         status, _, description = (header or b"").partition(b"\r\n")[0].partition(b" ")[2].partition(b" ")
         if status == _HEARTBEAT:
             return
         self._pulls = deque(pull for pull in self._pulls if pull.reply != subject)
+        if b"Exceeds MaxBytes" in description:  # one message alone is larger
+            self._pull_bytes = max(PULL_BYTES, 2 * self._client.max_payload)
+            return
         if status in _NORMAL_ENDS or b"MaxBytes" in description or b"Batch Completed" in description:
+            self._pull_bytes = min(self._pull_bytes + LEAST_PULL_BYTES, max(self._pull_bytes, PULL_BYTES))
             return
         text = f"{status.decode()} {description.decode('utf-8', 'replace')}"
         self._broken = self._broken or f"the server ended a pull: {text}"
@@ -256,7 +272,8 @@ class StreamReader:
     async def _keep_reading(self) -> None:
         if self._client.stats["reconnects"] != self._reconnects:
             self._broken = self._broken or "the connection was made anew"
-        elif self._pulls and self._client.is_connected and time.monotonic() - self._heard > SILENCE_SECONDS:
+            self._pull_bytes = max(self._pull_bytes // 4, LEAST_PULL_BYTES)
+        elif self._pulls and self._client.is_connected and time.monotonic() - self._last_sign() > SILENCE_SECONDS:
             self._broken = self._broken or f"nothing was heard for {SILENCE_SECONDS} seconds"
         if self._broken is not None:
             if not self._client.is_connected:
@@ -269,6 +286,10 @@ class StreamReader:
         while len(self._pulls) < PULLS_IN_FLIGHT and self._has_room():
             await self._pull()
 
+    def _last_sign(self) -> float:
+        """When something came from the server for us last; a large message may take long over a slow link."""
+        return max(self._heard, self._client.mid_frame_since or 0.0)
+
     async def _open_consumer(self) -> None:
         self._reconnects = self._client.stats["reconnects"]
         subscription, self._subscription = self._subscription, None
@@ -280,14 +301,14 @@ class StreamReader:
         self.pending = await open_consumer(self._client, self._options, self.position.sequence + 1)
         self._subscription = await self._client.subscribe_bulk(f"{self._inbox}.*", self)
         self._broken = None
-        self._heard = time.monotonic()
+        self._heard = self._progressed = time.monotonic()
 
     async def _pull(self) -> None:
         self._pull_number += 1
         reply = f"{self._inbox}.{self._pull_number}"
         request = {
             "batch": PULL_MESSAGES,
-            "max_bytes": max(PULL_BYTES, 2 * self._client.max_payload),
+            "max_bytes": self._pull_bytes,
             "expires": PULL_SECONDS * 10**9,
             "idle_heartbeat": HEARTBEAT_SECONDS * 10**9,
         }
@@ -302,12 +323,25 @@ class StreamReader:
         if not self._client.is_connected or self._broken is not None:
             return
         manager = self._client.jsm(timeout=REQUEST_SECONDS)
-        stream = await manager.stream_info(self._options.stream)
+        try:
+            stream = await manager.stream_info(self._options.stream)
+            info = await manager.consumer_info(self._options.stream, self._options.consumer)
+        except (nats.errors.Error, OSError) as error:
+            log.debug("NATS: %s", error)  # over a slow link the answer waits behind much data; silence is watched for
+            return
         self._note_missed(stream.state.first_seq)
         self.last_sequence = max(self.last_sequence, stream.state.last_seq)
-        info = await manager.consumer_info(self._options.stream, self._options.consumer)
         if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:
             self.pending = info.num_pending or 0
+        self._watch_progress()
+
+    def _watch_progress(self) -> None:
+        """Messages that wait although there is room for them, and do not come: no stall is silent."""
+        now, coming = time.monotonic(), self._client.mid_frame_since
+        if self.pending == 0 or not self._has_room() or (coming is not None and now - coming < SILENCE_SECONDS):
+            self._progressed = now
+        elif now - self._progressed > STUCK_SECONDS:
+            self._broken = f"{self.pending} messages wait in the stream, and none came for {STUCK_SECONDS} seconds"
 
     def _note_missed(self, first: int) -> None:
         """Messages that were removed before they were read are counted and said, never skipped in silence.
