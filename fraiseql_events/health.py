@@ -13,6 +13,8 @@ State = Literal["live", "catching-up", "quiet", "stalled", "failed"]
 
 #: Without a message for so long, a stream is called quiet.
 QUIET_SECONDS: Final = 30.0
+#: A commit takes a fraction of a second; a store that takes so long for it hangs.
+SLOW_COMMIT_SECONDS: Final = 10.0
 #: Messages come at once; when they do not for so long, something holds them up.
 WAITING_SECONDS: Final = 4.0
 #: Further behind than so many messages, or a second's worth of them, a bridge is catching up.
@@ -36,6 +38,8 @@ def assess(log: LogStatus, bridge: BridgeStatus, failure: EventsError | None) ->
         return "failed", str(failure)
     if log.last_error is not None:
         return "stalled", log.last_error
+    if log.committing > SLOW_COMMIT_SECONDS:
+        return "stalled", f"the store has been busy with one commit for {log.committing:.0f} seconds"
     if bridge.trouble is not None:
         return "stalled", bridge.trouble
     if bridge.waiting > WAITING_SECONDS:

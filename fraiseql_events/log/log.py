@@ -31,6 +31,8 @@ log: Final = logging.getLogger(__name__)
 #: What a reader holds of the tail at once.
 VIEW_BYTES: Final = 4 << 20
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2, 5)
+#: A store that hangs keeps nobody from ending.
+CLOSE_SECONDS: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class LogStatus:
         entities: what there is of each entity type.
         events_per_second: appended, over the last seconds.
         last_error: why committing is held up, or has ended.
+        committing: for how many seconds the store has been busy with the commit that is under way; 0 without one.
     """
 
     offset: int
@@ -54,6 +57,7 @@ class LogStatus:
     entities: dict[str, EntityRange]
     events_per_second: float
     last_error: str | None
+    committing: float = 0.0
 
 
 class Log:
@@ -87,6 +91,7 @@ class Log:
         self._refusing = False
         self._last_error: str | None = None
         self._failure: EventsError | None = None
+        self._commit_began: float | None = None
         self._maintenance = Maintenance(
             self._history,
             compact_files=self.options.compact_files,
@@ -127,6 +132,7 @@ class Log:
                 dict(self._entities),
                 self._rate.per_second(self._tail.end),
                 self._last_error,
+                0.0 if self._commit_began is None else time.monotonic() - self._commit_began,
             )
 
     def append(self, decoded: Decoded, position: StreamPosition) -> None:
@@ -218,8 +224,12 @@ class Log:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._committer.join()
-        self._maintenance.close()
+        self._committer.join(CLOSE_SECONDS)
+        ended = self._maintenance.close(CLOSE_SECONDS) and not self._committer.is_alive()
+        if not ended:  # and the lock stays: what is under way may still reach the store
+            raise StoreError(
+                "the store does not answer: what is not committed is read again from NATS at the next start"
+            )
         self._lock.release()
         if self._failure is not None:
             raise self._failure
@@ -283,6 +293,7 @@ class Log:
     def _commit_until_it_stands(self, commit: Callable[[], None]) -> None:
         """Tries again while the store is at fault; meanwhile `append` holds the bridge back."""
         for wait in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            self._commit_began = time.monotonic()
             try:
                 commit()
                 return
@@ -295,6 +306,8 @@ class Log:
                 with self._changed:
                     self._last_error = str(error)
                     self._changed.wait(wait)
+            finally:
+                self._commit_began = None
 
     def _fail(self, error: EventsError) -> None:
         with self._changed:

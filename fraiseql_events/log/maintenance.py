@@ -62,11 +62,12 @@ class Maintenance:
         """Tells that something was committed."""
         self._woken.set()
 
-    def close(self) -> None:
-        """Ends the thread after the file that it is writing."""
+    def close(self, seconds: float) -> bool:
+        """Ends the thread after the file that it is writing; whether it has ended within so many seconds."""
         self._closing = True
         self._woken.set()
-        self._thread.join()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:

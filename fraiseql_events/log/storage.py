@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 import pyarrow as pa
-import pyarrow.fs as pafs
+
+if TYPE_CHECKING:
+    from fraiseql_events.log.object_store import Objects
 
 _LOCAL_SCHEMES: Final = ("", "file")
 
@@ -27,7 +29,7 @@ class Storage:
         self.url = url
         self.options = dict(options or {})
         self.local = local_path(url)
-        self._remote: pafs.FileSystem | None = None
+        self._remote: Objects | None = None
 
     def prepare(self) -> None:
         """Makes a local folder; a remote one needs no making."""
@@ -38,7 +40,7 @@ class Storage:
         """Opens a file for reading at any place."""
         if self.local is not None:
             return pa.OSFile(str(self.local / path), "r")
-        return self._filesystem().open_input_file(path)
+        return self._objects().open_input(path)
 
     def open_output(self, path: str) -> pa.NativeFile:
         """Opens a new file for writing."""
@@ -46,13 +48,13 @@ class Storage:
             target = self.local / path
             target.parent.mkdir(parents=True, exist_ok=True)
             return pa.OSFile(str(target), "wb")
-        return self._filesystem().open_output_stream(path)
+        return self._objects().open_output(path)
 
     def size(self, path: str) -> int:
         """A file's bytes."""
         if self.local is not None:
             return (self.local / path).stat().st_size
-        return int(self._filesystem().get_file_info([path])[0].size)
+        return self._objects().size(path)
 
     def discard(self, path: str) -> None:
         """Removes what there is of a local file that could not be written; vacuum removes a remote one."""
@@ -68,11 +70,11 @@ class Storage:
         for target in [self.local / path for path in paths] + sorted(folders) + [self.local]:
             _sync(target)
 
-    def _filesystem(self) -> pafs.FileSystem:
+    def _objects(self) -> Objects:
         if self._remote is None:
-            from deltalake.fs import DeltaStorageHandler
+            from fraiseql_events.log.object_store import Objects
 
-            self._remote = pafs.PyFileSystem(DeltaStorageHandler(self.url, self.options))
+            self._remote = Objects(self.url, self.options)
         return self._remote
 
 
