@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 import nats.errors
+import nats.js.errors
 from nats.aio.subscription import Subscription
 from nats.js.api import StreamInfo
 
@@ -84,6 +85,7 @@ class StreamReader:
         self._pull_bytes = PULL_BYTES
         self._consumer_sequence = 0
         self._broken: str | None = None
+        self._said: str | None = None
         self._gaps: list[tuple[int, int]] = []
         self._jumped = 0
         self._baseline = 0
@@ -179,10 +181,17 @@ class StreamReader:
                     polled = time.monotonic()
                     await self._poll()
             except (nats.errors.Error, OSError) as error:
-                log.debug("NATS: %s", error)
-                self._broken = self._broken or (str(error) or type(error).__name__)
+                self._note_error(error)
                 await asyncio.sleep(0.25)
             await self._wait(0.25)
+
+    def _note_error(self, error: Exception) -> None:
+        """What the server answers is a better reason than that nothing came."""
+        log.debug("NATS: %s", error)
+        cause = error.__cause__ or error
+        if isinstance(cause, nats.js.errors.APIError):
+            self._broken = f"JetStream does not serve us: {cause.description or 'the NATS server has none'}"
+        self._broken = self._broken or f"the NATS server does not answer ({error})"
 
     def wake(self) -> None:
         """Looks again whether there is room. Call it in the event loop."""
@@ -274,12 +283,15 @@ class StreamReader:
             self._broken = self._broken or "the connection was made anew"
             self._pull_bytes = max(self._pull_bytes // 4, LEAST_PULL_BYTES)
         elif self._pulls and self._client.is_connected and time.monotonic() - self._last_sign() > SILENCE_SECONDS:
-            self._broken = self._broken or f"nothing was heard for {SILENCE_SECONDS} seconds"
+            self._broken = self._broken or f"nothing was heard of the NATS server for {SILENCE_SECONDS} seconds"
         if self._broken is not None:
             if not self._client.is_connected:
                 return
-            log.warning("reading goes on after message %d: %s", self.position.sequence, self._broken)
+            if self._broken != self._said:  # once, however long it lasts
+                log.warning("reading goes on after message %d: %s", self.position.sequence, self._broken)
+            self._said = self._broken
             await self.open()
+            self._said = None
         now = time.monotonic()
         while self._pulls and self._pulls[0].deadline < now:
             self._pulls.popleft()
