@@ -114,7 +114,7 @@ class StreamReader:
         else:
             self.position = StreamPosition(self.position.sequence, created_micros(info))
         self._reads_all = self._options.subject in (">", *(info.config.subjects or ()))
-        if self.position.sequence == 0:  # what is gone by now was gone before this history began
+        if self.position.sequence == 0 and not self._inbox:  # what is gone by now was gone before this history began
             self._floor = max(self._floor, info.state.first_seq - 1)
             self._baseline = max(self._baseline, info.state.last_seq)
         self._note_missed(info.state.first_seq)
