@@ -26,6 +26,8 @@ listen: "127.0.0.1:{port}"
 ports_file_dir: {folder}
 jetstream {{ store_dir: {store}, sync_interval: {sync} }}
 max_payload: 8MB
+accounts {{ A {{ jetstream: {jetstream}, users: [{{ user: a, password: a }}] }} }}
+no_auth_user: a
 """
 
 
@@ -40,6 +42,7 @@ class NatsServer:
     def __init__(self, folder: Path, *, sync: str = "always") -> None:
         self._folder = folder
         self._sync = sync
+        self._jetstream = "enabled"
         self._store = folder / "jetstream-store"
         self.port = -1
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,17 +56,21 @@ class NatsServer:
         """Starts it (again)."""
         for old in self._folder.glob("*.ports"):
             old.unlink()
-        config = self._folder / "server.conf"
-        quoted = {"folder": json.dumps(str(self._folder)), "store": json.dumps(str(self._store))}
-        config.write_text(_CONFIG.format(port=self.port, sync=self._sync, **quoted))
+        config = str(self._write_config())
         with (self._folder / "server.log").open("ab") as sink:
-            self.process = subprocess.Popen([str(find_server()), "-c", str(config)], stdout=sink, stderr=sink)
+            self.process = subprocess.Popen([str(find_server()), "-c", config], stdout=sink, stderr=sink)
         deadline = time.monotonic() + 15
         while (port := self._found_port()) is None:
             assert self.process.poll() is None, "the nats-server ended: see its server.log"
             assert time.monotonic() < deadline, "the nats-server did not start"
             time.sleep(0.01)
         self.port = port
+
+    def _write_config(self) -> Path:
+        config = self._folder / "server.conf"
+        quoted = {"folder": json.dumps(str(self._folder)), "store": json.dumps(str(self._store))}
+        config.write_text(_CONFIG.format(port=self.port, sync=self._sync, jetstream=self._jetstream, **quoted))
+        return config
 
     def _found_port(self) -> int | None:
         for path in self._folder.glob("*.ports"):
@@ -87,6 +94,12 @@ class NatsServer:
 
     def thaw(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
+
+    def allow_jetstream(self, allowed: bool) -> None:
+        """Takes JetStream away from those that are connected, or gives it back; they stay connected."""
+        self._jetstream = "enabled" if allowed else "disabled"
+        self._write_config()
+        self.process.send_signal(signal.SIGHUP)
 
     def copy(self, name: str) -> None:
         """Keeps what a stopped server has on its disk, under a name."""
