@@ -19,6 +19,7 @@ from nats.js.api import StreamInfo
 from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream, open_consumer
 from fraiseql_events.bridge.identity import REQUEST_SECONDS, adopt, created_micros, find_difference, mismatch
 from fraiseql_events.bridge.messages import Messages
+from fraiseql_events.bridge.missed import Missed
 from fraiseql_events.bridge.natspy import BulkClient, Frames
 from fraiseql_events.bridge.position import StreamPosition, digest
 from fraiseql_events.errors import NatsUnavailable
@@ -86,11 +87,8 @@ class StreamReader:
         self._consumer_sequence = 0
         self._broken: str | None = None
         self._said: str | None = None
-        self._gaps: list[tuple[int, int]] = []
+        self._missed = Missed()
         self._jumped = 0
-        self._baseline = 0
-        self._reads_all = True
-        self._given_up = range(0)
         self._heard = self._progressed = time.monotonic()
         self._reconnects = 0
         self._wake = asyncio.Event()
@@ -98,8 +96,6 @@ class StreamReader:
         self.position = start or StreamPosition(0, 0)
         self.pending = 0
         self.last_sequence = 0
-        #: Up to here what was not read is known to be gone.
-        self._floor = 0
 
     async def open(self) -> None:
         """Finds or creates the stream, makes sure that it is the known one, and creates the consumer.
@@ -113,11 +109,10 @@ class StreamReader:
             await self._check_identity(info)
         else:
             self.position = StreamPosition(self.position.sequence, created_micros(info))
-        self._reads_all = self._options.subject in (">", *(info.config.subjects or ()))
-        if self.position.sequence == 0 and not self._inbox:  # what is gone by now was gone before this history began
-            self._floor = max(self._floor, info.state.first_seq - 1)
-            self._baseline = max(self._baseline, info.state.last_seq)
-        self._note_missed(info.state.first_seq)
+        self._missed.reads_all = self._options.subject in (">", *(info.config.subjects or ()))
+        if self.position.sequence == 0 and not self._inbox:
+            self._missed.begin_history(info.state.first_seq, info.state.last_seq)
+        self._give_up(info.state.first_seq)
         self.last_sequence = info.state.last_seq
         await self._open_consumer()
 
@@ -126,7 +121,7 @@ class StreamReader:
         name, known = self._options.stream, self.position
         if known.sequence and not self._options.accept_stream:
             raise mismatch(name, "it no longer exists", known)
-        if self._subscription is not None:  # it was there: whoever took it away may make it anew, as he wants it
+        if self._inbox:  # it was there: whoever took it away may make it anew, as he wants it
             self._broken = f"the stream {name} no longer exists: waiting for it to be made anew"
             raise NatsUnavailable(self._broken)
         return await create_stream(self._client, self._options)
@@ -136,23 +131,25 @@ class StreamReader:
         name, known = self._options.stream, self.position
         what = await find_difference(self._client, info, name, known)
         if what is None:
-            self._note_lost(max(known.sequence, info.state.last_seq))
+            self._note_missed(self.last_sequence - max(known.sequence, info.state.last_seq))
             return
         if known.sequence and not self._options.accept_stream:
             raise mismatch(name, what, known)
-        self._note_lost(known.sequence)
+        self._note_missed(self.last_sequence - known.sequence)
         self.position = await adopt(self._client, info, name, self.position)
         after = self.position.sequence
         log.warning("the stream %s is another one: %s. Reading goes on after its message %d", name, what, after)
-        self._floor, self._baseline, self._gaps, self._given_up = after, 0, [], range(0)
+        self._missed.begin_stream(after)
         self._deliver(Messages(), self.position)
 
-    def _note_lost(self, last: int) -> None:
-        """Messages that the stream was seen to hold after `last`, and holds no more: they were never read."""
-        lost = self.last_sequence - last
-        if lost > 0 and self._reads_all:
-            self.position = replace(self.position, missed=self.position.missed + lost)
-            log.error("the stream %s lost %d messages before they were read", self._options.stream, lost)
+    def _give_up(self, first: int) -> None:
+        """What the stream no longer holds, and was not read, is missed."""
+        self._note_missed(self._missed.give_up(self.position.sequence, first))
+
+    def _note_missed(self, count: int) -> None:
+        if count > 0 and self._missed.reads_all:
+            self.position = replace(self.position, missed=self.position.missed + count)
+            log.error("%d messages of %s were removed before they were read", count, self._options.stream)
 
     @property
     def trouble(self) -> str | None:
@@ -177,7 +174,7 @@ class StreamReader:
         while not self._stopping:
             try:
                 await self._keep_reading()
-                if self._gaps or time.monotonic() - polled >= POLL_SECONDS:
+                if self._missed.is_in_doubt or time.monotonic() - polled >= POLL_SECONDS:
                     polled = time.monotonic()
                     await self._poll()
             except (nats.errors.Error, OSError) as error:
@@ -212,19 +209,16 @@ class StreamReader:
             elif self._broken is None:
                 self._receive_message(messages, frames, index, reply.split(b"."))
         if messages.sequences:
-            missed = self.position.missed
             self.last_sequence = max(self.last_sequence, messages.sequences[-1])
-            back = sum(sequence in self._given_up for sequence in messages.sequences) if self._given_up else 0
             self.position = replace(
                 self.position,
                 sequence=messages.sequences[-1],
                 published=messages.published[-1],
                 digest=digest(messages.payloads[-1]),
-                missed=missed + self._jumped - back,
+                missed=self.position.missed - self._missed.come_late(messages.sequences),
             )
-            self._jumped = 0
-            if self.position.missed > missed:
-                log.error("%d messages were removed before they were read", self.position.missed - missed)
+            jumped, self._jumped = self._jumped, 0
+            self._note_missed(jumped)
             self._deliver(messages, self.position)
             self._progressed = self._heard
             self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
@@ -240,22 +234,14 @@ class StreamReader:
             self._broken = f"message {in_consumer} of the consumer came after {self._consumer_sequence}"
             return
         self._consumer_sequence = in_consumer
-        self._note_jump(max(last, self._floor) + 1, sequence - 1)
+        if sequence != last + 1:
+            self._jumped += self._missed.pass_over(last, sequence)
         messages.sequences.append(sequence)
         messages.subjects.append(frames.subjects[index])
         messages.published.append(int(words[at + 2]))
         messages.payloads.append(frames.payloads[index])
         messages.pending = int(words[at + 3])
         self._count_down()
-
-    def _note_jump(self, first: int, last: int) -> None:
-        """Sequences that did not come although later ones did: removed before they were read."""
-        if first > last or not self._reads_all:
-            return
-        if first > self._baseline:
-            self._jumped += last - first + 1
-        else:
-            self._gaps.append((first, last))  # perhaps removed before this history began: `_poll` finds out
 
     def _count_down(self) -> None:
         if self._pulls:
@@ -341,7 +327,7 @@ class StreamReader:
         except (nats.errors.Error, OSError) as error:
             log.debug("NATS: %s", error)  # over a slow link the answer waits behind much data; silence is watched for
             return
-        self._note_missed(stream.state.first_seq)
+        self._give_up(stream.state.first_seq)
         self.last_sequence = max(self.last_sequence, stream.state.last_seq)
         if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:
             self.pending = info.num_pending or 0
@@ -354,27 +340,6 @@ class StreamReader:
             self._progressed = now
         elif now - self._progressed > STUCK_SECONDS:
             self._broken = f"{self.pending} messages wait in the stream, and none came for {STUCK_SECONDS} seconds"
-
-    def _note_missed(self, first: int) -> None:
-        """Messages that were removed before they were read are counted and said, never skipped in silence.
-
-        Args:
-            first: the first sequence that the stream still holds. What is neither read nor there any more is given up;
-                should some of it be under way still, it is counted back when it comes.
-        """
-        gaps, self._gaps = self._gaps, []
-        if not self._reads_all:
-            return  # what is gone may have been other subjects' messages, never meant for us
-        behind = max(self.position.sequence, self._floor)
-        gone = sum(max(0, min(last, first - 1) - start + 1) for start, last in gaps) + max(0, first - 1 - behind)
-        if first - 1 > behind:
-            follows = self._given_up and self._given_up.stop == behind + 1
-            self._given_up = range(self._given_up.start if follows else behind + 1, first)
-            self._floor = first - 1
-        if gone:
-            self.position = replace(self.position, missed=self.position.missed + gone)
-            name = self._options.stream
-            log.error("%d messages of the stream %s before %d were removed before they were read", gone, name, first)
 
     async def _wait(self, seconds: float) -> None:
         try:
