@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -15,11 +16,14 @@ import pyarrow.flight as fl
 from fraiseql_events.errors import InvalidArgument, ServiceError
 from fraiseql_events.event import text_or_base64
 from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handler
+from fraiseql_events.flight.keepalive import Keepalive
 from fraiseql_events.flight.wire import LOOK_SECONDS, Request, wire_batches, wire_schema
 from fraiseql_events.log import Cursor, Filter, Log
 from fraiseql_events.log.ranges import EntityRange
 from fraiseql_events.ticket import NotATicket, Ticket, quote_entity
 from fraiseql_events.timestamps import format_time, micros_of_datetime
+
+log: Final = logging.getLogger(__name__)
 
 ACTIONS: Final = (
     ("status", "The state of bridge and log, as one JSON object."),
@@ -29,6 +33,8 @@ ACTIONS: Final = (
 
 #: Each stream takes a thread and a few batches of memory.
 MAX_STREAMS: Final = 300
+#: A stream ends within a second, unless its client does not read.
+PATIENCE_SECONDS: Final = 2.0
 
 Item = tuple[pa.RecordBatch, pa.Buffer]
 
@@ -62,6 +68,7 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         check_free(self._host, port)
         # the base class serves from its constructor on: everything must be set before
         super().__init__(f"grpc://{_bracketed(self._host)}:{port}")
+        self._keepalive = Keepalive(self.port)
 
     @property
     def url(self) -> str:
@@ -73,7 +80,19 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         with self._closing:
             if not self._stopping.is_set():
                 self._stopping.set()
-                self.shutdown()
+                self._end_streams()
+                self._keepalive.close()
+
+    def _end_streams(self) -> None:
+        """Lets the streams end by themselves, then breaks off those whose client does not read."""
+        ending = threading.Thread(target=self.shutdown, name="fraiseql-events-shutdown", daemon=True)
+        ending.start()
+        for patience in (PATIENCE_SECONDS, 1, 1, 1):
+            ending.join(patience)
+            if not ending.is_alive():
+                return
+            self._keepalive.drop_all()
+        log.warning("%d streams whose clients do not read could not be ended", self.streams)
 
     @handler
     def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
