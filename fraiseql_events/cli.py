@@ -108,6 +108,9 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--listen", metavar="HOST:PORT", default=DEFAULT_LISTEN,
         help=f"where to answer ({DEFAULT_LISTEN}); port 0 takes a free one",
     )  # fmt: skip
+    serve.add_argument(
+        "--max-streams", type=_positive, default=300, metavar="N", help="have N streams open at once at the most (300)"
+    )
     _add_source(serve)
     _add_keeping(serve)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_URL: Final = "grpc://localhost:50051"
 URL_VARIABLE: Final = "FRAISEQL_EVENTS_URL"
 CALL_SECONDS: Final = 30.0
+_BUSY: Final = "resource exhausted: "
 _UNREACHABLE: Final = ("failed to connect", "onnection refused", "errors resolving", "omain name not found")
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
 
@@ -268,6 +269,8 @@ class EventClient(Closing):
                 f"no server answers at {self.url}: start one with `fraiseql-events serve --embedded`, or name "
                 "another: EventClient('grpc://host:port'), --url or FRAISEQL_EVENTS_URL"
             )
+        if text.startswith(_BUSY):
+            return ServerUnavailable(f"the server at {self.url} is busy: {text.removeprefix(_BUSY)}")
         return StreamCut(f"the server at {self.url} broke off: {text}")
 
 

@@ -43,7 +43,8 @@ def serve(options: Namespace) -> int:
 
     stop = _stop_on_signals()
     _raise_file_limit()
-    with Service(_service_options(options, listen=options.listen)) as service:
+    wanted = _service_options(options, listen=options.listen, max_streams=options.max_streams)
+    with Service(wanted) as service:
         print(f"ready {service.url}", flush=True)
         while not stop.wait(0.2):
             if service.failed.is_set():
@@ -171,7 +172,7 @@ def dead_letters(options: Namespace) -> int:
     return 0
 
 
-def _service_options(options: Namespace, *, listen: str | None) -> Any:
+def _service_options(options: Namespace, *, listen: str | None, **more: int) -> Any:
     from fraiseql_events.log import LogOptions
     from fraiseql_events.service import ServiceOptions
 
@@ -183,6 +184,7 @@ def _service_options(options: Namespace, *, listen: str | None) -> Any:
         stream=options.stream,
         subject=options.subject,
         accept_stream=options.accept_stream,
+        **more,
         log=LogOptions(commit_events=options.commit_events, commit_seconds=options.commit_seconds),
     )
 

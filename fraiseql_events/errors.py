@@ -3,7 +3,7 @@
 EventsError
 ├── InvalidArgument      a wrong argument, option or ticket; also a ValueError
 ├── StreamConsumed       an EventStream was read a second time
-├── ServerUnavailable    no Flight server answers at the address; also a ConnectionError
+├── ServerUnavailable    no Flight server answers at the address, or it is busy; also a ConnectionError
 ├── ServerError          the Flight server answered with an error
 │   └── StreamCut        the connection or the server broke off before the stream's end
 ├── NatsUnavailable      no NATS server answers, or JetStream is off; also a ConnectionError
@@ -46,7 +46,7 @@ class StreamConsumed(EventsError):
 
 
 class ServerUnavailable(EventsError, ConnectionError):
-    """No Flight server answers at the address."""
+    """No Flight server answers at the address, or it serves as many streams as it may."""
 
 
 class ServerError(EventsError):

@@ -18,7 +18,7 @@ from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.bridge.natspy import check_nats_url
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, InvalidArgument
-from fraiseql_events.flight.server import EventServer, check_free, entity_json, parse_listen
+from fraiseql_events.flight.server import MAX_STREAMS, EventServer, check_free, entity_json, parse_listen
 from fraiseql_events.health import assess, message_age
 from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
@@ -30,6 +30,7 @@ DEFAULT_NATS: Final = "nats://localhost:4222"
 DEFAULT_STORE: Final = "fraiseql-data"
 DEFAULT_LISTEN: Final = "127.0.0.1:50051"
 NATS_FOLDER: Final = "nats"
+MOST_STREAMS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class ServiceOptions:
         stream: the JetStream stream's name.
         subject: the subjects of it that are wanted.
         accept_stream: go on with another stream than the one that the store was filled from.
+        max_streams: how many streams the server has open at once; each takes a thread.
         log: how events are kept.
     """
 
@@ -54,6 +56,7 @@ class ServiceOptions:
     stream: str = STREAM
     subject: str = SUBJECT
     accept_stream: bool = False
+    max_streams: int = MAX_STREAMS
     log: LogOptions = field(default_factory=LogOptions)
 
     def __post_init__(self) -> None:
@@ -61,6 +64,9 @@ class ServiceOptions:
             raise InvalidArgument(f"log is a {type(self.log).__name__}: it must be LogOptions(…)")
         if not isinstance(self.store, str):
             raise InvalidArgument(f"store is {self.store!r}: it must be a path or a URL")
+        if type(self.max_streams) is not int or not 1 <= self.max_streams <= MOST_STREAMS:
+            most = f"a whole number from 1 to {MOST_STREAMS}"
+            raise InvalidArgument(f"max_streams is {self.max_streams!r}: it must be {most}")
         if self.listen is not None:
             parse_listen(self.listen)
         if self.nats is not None:
@@ -101,7 +107,9 @@ class Service(Closing):
             stack.callback(self.bridge.stop)
             self.bridge.start()
             if options.listen is not None:
-                self._server = EventServer(self.log, options.listen, status=self.status)
+                self._server = EventServer(
+                    self.log, options.listen, status=self.status, max_streams=options.max_streams
+                )
                 stack.callback(self._server.close)
             self._stack = stack.pop_all()
 
@@ -134,6 +142,7 @@ class Service(Closing):
             "lag": bridge.lag,
             "missed": bridge.missed,
             "dead_letters": log.dead_letters,
+            "streams": self._server.streams if self._server else 0,
             "entities": {name: entity_json(found) for name, found in sorted(log.entities.items())},
             "events_per_second": round(log.events_per_second, 1),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
@@ -189,6 +198,7 @@ def serve(
     stream: str = STREAM,
     subject: str = SUBJECT,
     accept_stream: bool = False,
+    max_streams: int = MAX_STREAMS,
     log: LogOptions | None = None,
 ) -> Service:
     """Starts bridge, log and Flight server in threads of this process, and returns at once.
@@ -203,6 +213,7 @@ def serve(
         accept_stream: where the stream is not the one that the store was filled from (it was made anew, or its server
             lost messages that had been read), go on with what it has stored since, instead of `StreamMismatch`. An
             embedded server's stream is always gone on with.
+        max_streams: how many streams the server has open at once; each takes a thread.
         log: how events are kept.
 
     Returns:
@@ -224,6 +235,7 @@ def serve(
         stream=stream,
         subject=subject,
         accept_stream=accept_stream,
+        max_streams=max_streams,
         log=log or LogOptions(),
     )
     return Service(options)

@@ -99,7 +99,8 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         """Streams the events that a ticket asks for, in offset order."""
         wanted = Ticket.decode(ticket.ticket)
         condition = Filter.of(wanted)
-        self._check_room()
+        with self._counting:
+            self._check_room()
         items = guard(self._until_stopped(self._answer(wanted, condition, context)))
         return fl.GeneratorStream(wire_schema(condition.columns), items)
 
@@ -107,7 +108,8 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         # pyarrow cannot send the status RESOURCE_EXHAUSTED: UNAVAILABLE is what clients try again after, too
         if self.streams >= self._max_streams:
             raise fl.FlightUnavailableError(
-                f"resource exhausted: {self.streams} streams are open, as many as this server serves; try again later"
+                f"resource exhausted: {self.streams} streams are open, as many as it serves at once; close one, try "
+                "again later, or start it with a larger --max-streams"
             )
 
     def _answer(self, wanted: Ticket, condition: Filter, context: fl.ServerCallContext) -> Iterator[Item]:
@@ -165,6 +167,7 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
     def _until_stopped(self, items: Iterator[Item]) -> Iterator[Item]:
         """The items, and how many streams are open meanwhile."""
         with self._counting:
+            self._check_room()  # again: many may have been let in before the first of them began
             self.streams += 1
         try:
             for item in items:
