@@ -79,6 +79,7 @@ class EventStream(Closing, Generic[F]):
         self._closed = False
         self._answered = self._asked = False
         self._heard = 0.0
+        self._goal = 0
         self._failing_since: float | None = None
         self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
@@ -218,9 +219,15 @@ class EventStream(Closing, Generic[F]):
         if self.offset != before:
             self._failing_since = None
         self._asked = True
-        self._ended = bool(place.get("end"))
         self.rows += batch.num_rows
+        self._goal = max(self._goal, place.get("until") or 0)
+        self._ended = bool(place.get("end")) and not self._is_short()
         return batch if batch.num_rows else _PENDING
+
+    def _is_short(self) -> bool:
+        """Whether a server that was killed has not read again as much as it had when it was asked first."""
+        full = self._ticket.limit is not None and self.rows >= self._ticket.limit
+        return not full and self.offset is not None and self.offset + 1 < self._goal
 
     def _plan_retry(self, error: Exception) -> None:
         """Asks again after a pause, or raises the error: at the first time of asking, and when it is of no use."""

@@ -116,8 +116,9 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         cursor = Cursor(self._log, condition)
         end = None if wanted.end is None else wanted.end / 1_000_000
         live = wanted.mode == "streaming" and (end is None or time.time() < end)
-        looks = cursor.follow(end=end, patience=LOOK_SECONDS) if live else cursor.looks(self._log.offset)
-        request = Request(wanted.batch_size, live, lambda: not (self._stopping.is_set() or context.is_cancelled()))
+        until = None if live else self._log.offset
+        looks = cursor.follow(end=end, patience=LOOK_SECONDS) if until is None else cursor.looks(until)
+        request = Request(wanted.batch_size, until, lambda: not (self._stopping.is_set() or context.is_cancelled()))
         return wire_batches(looks, cursor, condition.columns, request)
 
     @handler

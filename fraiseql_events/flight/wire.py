@@ -28,12 +28,13 @@ class Request:
 
     Attributes:
         batch_size: the most rows in a batch.
-        live: a batch is sent as soon as nothing more is there to fill it.
+        until: the offset that it will reach to. None where it goes on: then a batch is sent as soon as nothing more is
+            there to fill it.
         wanted: whether anybody listens still; asked a few times a second.
     """
 
     batch_size: int
-    live: bool
+    until: int | None
     wanted: Callable[[], bool]
 
 
@@ -47,10 +48,11 @@ def wire_batches(
 ) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
     """What a cursor finds, as Flight sends it.
 
-    Each batch comes with app_metadata, a JSON object with ``first_offset`` and ``last_offset``. The last one also has
-    ``"end": true``, by which a client tells an end from a cut, and ``next_offset``, the offset that the answer reaches
-    to. A silence longer than `HEARTBEAT_SECONDS` is broken by a batch without rows, with ``"heartbeat": true`` and
-    ``next_offset``. Where a batch has no rows its first and last offset are null.
+    Each batch comes with app_metadata, a JSON object with ``first_offset``, ``last_offset``, and, where the answer has
+    an end, ``until``, the offset that it will reach to without a limit. The last one has ``"end": true`` instead, by
+    which a client tells an end from a cut, and ``next_offset``, the offset that the answer reaches to. A silence longer
+    than `HEARTBEAT_SECONDS` is broken by a batch without rows, with ``"heartbeat": true`` and ``next_offset``. Where a
+    batch has no rows its first and last offset are null.
 
     Args:
         looks: the cursor's, each read to its end before the next.
@@ -59,21 +61,22 @@ def wire_batches(
         request: how to send them.
     """
     schema = wire_schema(columns)
+    goal: dict[str, object] = {} if request.until is None else {"until": request.until}
     held: pa.RecordBatch | None = None
     sent = time.monotonic()
     for look in looks:
         for batch in _fill(look, request.batch_size):
             if held is not None:
-                yield _select(held, schema), _place(held)
+                yield _select(held, schema), _place(held, goal)
                 sent = time.monotonic()
             held = batch
         if not request.wanted():
             return
-        if held is not None and (request.live or time.monotonic() - sent >= HEARTBEAT_SECONDS):
-            yield _select(held, schema), _place(held)  # nothing follows at once: it is not kept for an end mark
+        if held is not None and (request.until is None or time.monotonic() - sent >= HEARTBEAT_SECONDS):
+            yield _select(held, schema), _place(held, goal)  # nothing follows at once: it is not kept for an end mark
             held, sent = None, time.monotonic()
         if time.monotonic() - sent >= HEARTBEAT_SECONDS:
-            yield _nothing(schema, {"heartbeat": True, "next_offset": cursor.offset})
+            yield _nothing(schema, {"heartbeat": True, "next_offset": cursor.offset, **goal})
             sent = time.monotonic()
     end: dict[str, object] = {"end": True, "next_offset": cursor.offset}
     yield (_select(held, schema), _place(held, end)) if held is not None else _nothing(schema, end)
@@ -117,9 +120,9 @@ def _select(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
 
 
-def _place(batch: pa.RecordBatch, more: dict[str, object] | None = None) -> pa.Buffer:
+def _place(batch: pa.RecordBatch, more: dict[str, object]) -> pa.Buffer:
     offsets = batch.column(OFFSET.name)
-    return _json({"first_offset": offsets[0].as_py(), "last_offset": offsets[-1].as_py(), **(more or {})})
+    return _json({"first_offset": offsets[0].as_py(), "last_offset": offsets[-1].as_py(), **more})
 
 
 def _json(value: dict[str, object]) -> pa.Buffer:

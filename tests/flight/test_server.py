@@ -101,8 +101,8 @@ def test_each_batch_has_its_offsets_and_the_last_one_says_so(filled: Fill, conne
     chunks = list(client.do_get(flight.Ticket(ticket)))
     assert [chunk.data.num_rows for chunk in chunks] == [2, 2, 1]
     assert [json.loads(chunk.app_metadata.to_pybytes()) for chunk in chunks] == [
-        {"first_offset": 1, "last_offset": 3},
-        {"first_offset": 5, "last_offset": 7},
+        {"first_offset": 1, "last_offset": 3, "until": 10},
+        {"first_offset": 5, "last_offset": 7, "until": 10},
         {"first_offset": 9, "last_offset": 9, "end": True, "next_offset": 10},
     ]
 
