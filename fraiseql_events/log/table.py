@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import threading
 import time
@@ -39,6 +40,9 @@ log: Final = logging.getLogger(__name__)
 CHECKPOINT_EVERY: Final = 100
 ROW_GROUP_BYTES: Final = 16 << 20
 ROW_GROUP_ROWS: Final = 64 * 1024
+#: How pyarrow and delta-rs quote the operating system, the one behind "[errno 28]", the other before "(os error 28)".
+_OF_SYSTEM: Final = re.compile(r"(?i).*\[errno \d+\] ([^\n]+)|([^\n↳ ][^\n↳]*) \(os error \d+\)")
+_COLOUR: Final = re.compile(r"\x1b\[\d*m")
 #: What delta-rs and the file systems under it raise.
 STORE_ERRORS: Final = (DeltaError, OSError, pa.ArrowException, ValueError)
 _CONFIGURATION: Final = {"delta.enableExpiredLogCleanup": "false"}
@@ -327,8 +331,11 @@ def column_bounds(column: pa.Array) -> tuple[Any, Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's first line, short."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    """An error in one short line: what the operating system said, where it was that, else its first line and causes."""
+    plain = _COLOUR.sub("", str(error))
+    said = _OF_SYSTEM.search(plain)
+    text = said[1] or said[2] if said else ": ".join(filter(None, (line.strip(" ↳") for line in plain.splitlines())))
+    return (text or type(error).__name__)[:300]
 
 
 def _statistics(file: NewFile) -> str:
