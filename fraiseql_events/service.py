@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,6 +127,8 @@ class Service(Closing):
         """The state of bridge and log, in JSON values; docs/status.md explains each."""
         log, bridge = self.log.status, self.bridge.status
         failure = bridge.failure or self.log.failure
+        if self._embedded is not None:
+            bridge = replace(bridge, trouble=self._embedded.trouble or bridge.trouble)
         state, reason = assess(log, bridge, failure)
         age = message_age(log)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -25,12 +26,15 @@ log: Final = logging.getLogger(__name__)
 
 START_SECONDS: Final = 15
 STOP_SECONDS: Final = 5
+#: With less room on its disk a server is not started.
+ROOM_BYTES: Final = 4 << 20
+_NO_ROOM: Final = (b"no space left on device", b"not enough space on the disk")
 _LOG: Final = "nats-server.log"
 _CONFIG: Final = """\
 listen: "127.0.0.1:{port}"
 server_name: {name}
 ports_file_dir: {folder}
-jetstream {{ store_dir: {folder}, sync_interval: "1s" }}
+jetstream {{ store_dir: {folder}, sync_interval: "1s", max_file: 1PB }}
 max_payload: 8MB
 """
 
@@ -39,7 +43,8 @@ class EmbeddedNats(Closing):
     """A nats-server with JetStream on a loopback port, its files in a folder; ends with `close`, or with this program.
 
     It writes to the disk at once and forces the disk every second: a crash of this program or of the server loses
-    nothing, a power cut at most the last second. Should it die it is started again, at the same address.
+    nothing, a power cut at most the last second. Should it die it is started again, at the same address. So it is when
+    its disk was full and has room again: it would take no message any more.
 
     Args:
         folder: where it keeps its streams; they are there again at the next start.
@@ -52,6 +57,9 @@ class EmbeddedNats(Closing):
     def __init__(self, folder: Path, *, port: int = 0) -> None:
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._log_read = 0
+        #: Why it takes no messages just now.
+        self.trouble: str | None = None
         self._name = f"fraiseql-events-{blake2b(str(self._folder).encode(), digest_size=6).hexdigest()}"
         self._closing = threading.Event()
         stop_orphan(self._folder, self._name)
@@ -78,6 +86,8 @@ class EmbeddedNats(Closing):
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):  # of the log, which somebody may have removed
+                self._look_at_disk()
             return not self._closing.is_set()
         if self._closing.is_set():
             return False
@@ -96,7 +106,23 @@ class EmbeddedNats(Closing):
                 return True
         return False
 
+    def _look_at_disk(self) -> None:
+        with (self._folder / _LOG).open("rb") as source:
+            source.seek(self._log_read)
+            said = source.read()
+        self._log_read += len(said)
+        if any(sign in said for sign in _NO_ROOM):
+            self.trouble = f"the embedded NATS server takes no messages: the disk of {self._folder} is full"
+        if self.trouble is not None and self._has_room():
+            log.warning("the disk of the embedded nats-server was full: it is started anew")
+            _end([self._process])
+
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self._folder).free >= ROOM_BYTES
+
     def _start(self, port: int) -> tuple[subprocess.Popen[bytes], str]:
+        if not self._has_room():
+            raise NatsUnavailable(f"the embedded NATS server cannot start: the disk of {self._folder} is full")
         for old in self._folder.glob("*.ports"):
             old.unlink()
         config = self._folder / "nats-server.conf"
@@ -110,8 +136,11 @@ class EmbeddedNats(Closing):
                 stderr=sink,
                 start_new_session=True,  # a Ctrl-C is for the program that started us
             )
+        self._log_read = 0
         try:
-            return process, self._wait_for_url(process)
+            url = self._wait_for_url(process)
+            self.trouble = None
+            return process, url
         except BaseException:
             _end([process])
             raise
