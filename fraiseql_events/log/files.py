@@ -49,7 +49,7 @@ def count_rows(storage: Storage, file: DataFile, condition: Filter) -> int:
 def _read_file(storage: Storage, file: DataFile, condition: Filter, batch_rows: int) -> Iterator[pa.RecordBatch]:
     schema = condition.output_schema
     with storage.open_input(file.path) as source:
-        parquet = pq.ParquetFile(source)
+        parquet = pq.ParquetFile(source, page_checksum_verification=True)
         for group in range(parquet.num_row_groups):
             span = _span_of(parquet.metadata.row_group(group), file.span)
             if not condition.may_hold(span):

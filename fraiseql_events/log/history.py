@@ -101,7 +101,7 @@ class History:
             if epoch > until.epoch:
                 return
             with self.letters.storage.open_input(path) as source:
-                for batch in pq.ParquetFile(source).iter_batches(1000):
+                for batch in pq.ParquetFile(source, page_checksum_verification=True).iter_batches(1000):
                     kept = batch.filter(pc.field("sequence") <= until.sequence) if epoch == until.epoch else batch
                     if kept.num_rows:
                         yield kept.cast(DEAD_LETTER_SCHEMA)
@@ -158,7 +158,7 @@ class History:
         def batches() -> Iterator[pa.RecordBatch]:
             for file in files:
                 with self.storage.open_input(file.path) as source:
-                    yield from pq.ParquetFile(source).iter_batches(batch_size=32 * 1024)
+                    yield from pq.ParquetFile(source, page_checksum_verification=True).iter_batches(32 * 1024)
 
         path = _path_of(first.entity, first.span.first_offset)
         return self.events.write_file(path, batches(), partition={"entity_type": first.entity}, bounds=BOUNDS)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fraiseql_events.errors import EventsError
+from fraiseql_events.errors import EventsError, StoreError, StoreInUse
 from fraiseql_events.log.history import History
 from fraiseql_events.log.snapshot import DataFile
 
@@ -22,6 +22,8 @@ log: Final = logging.getLogger(__name__)
 TIERS: Final = (10_000, 100_000, 1_000_000)
 MAX_MERGED_BYTES: Final = 512 << 20
 VACUUM_EVERY_SECONDS: Final = 3600
+#: A run of files that could not be merged is left alone for so long: one of them may be damaged.
+RETRY_SECONDS: Final = 600
 
 
 def plan(files: Sequence[DataFile], *, count: int) -> Iterator[list[DataFile]]:
@@ -53,6 +55,7 @@ class Maintenance:
         self._compact_files = compact_files
         self._vacuum_hours = vacuum_hours
         self._vacuumed = time.monotonic()
+        self._failed: dict[str, float] = {}
         self._woken = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="fraiseql-events-maintenance", daemon=True)
@@ -90,11 +93,25 @@ class Maintenance:
                 for run in plan(files, count=self._compact_files):
                     if self._closing:
                         return
-                    self._history.merge(run)
-                    merged = True
+                    merged |= self._merge(run)
         due = time.monotonic() - self._vacuumed >= VACUUM_EVERY_SECONDS
         if due:
             self._vacuumed = time.monotonic()
         hours = self._vacuum_hours if due else None
         for table in (self._history.events, self._history.letters):
             table.maintain(vacuum_hours=hours)
+
+    def _merge(self, run: list[DataFile]) -> bool:
+        """Merges a run of files, and whether that was done; one that fails does not keep the others from it."""
+        first = run[0].path
+        if time.monotonic() - self._failed.get(first, -RETRY_SECONDS) < RETRY_SECONDS:
+            return False
+        try:
+            self._history.merge(run)
+        except StoreInUse:
+            raise
+        except StoreError as error:
+            self._failed[first] = time.monotonic()
+            log.warning("the history was left as it is: %s", error)
+            return False
+        return True

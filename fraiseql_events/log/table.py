@@ -31,7 +31,7 @@ from deltalake.transaction import (
 )
 
 from fraiseql_events.errors import StoreError, StoreInUse
-from fraiseql_events.log.repair import set_torn_commit_aside
+from fraiseql_events.log.repair import set_checkpoints_aside, set_torn_commit_aside
 from fraiseql_events.log.storage import Storage
 from fraiseql_events.timestamps import format_time
 
@@ -154,6 +154,7 @@ class Table:
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=_DICTIONARY,
+                write_page_checksum=True,
                 version="2.6",
             ) as writer,
         ):
@@ -242,7 +243,7 @@ class Table:
         try:
             return self._open_or_create(description)
         except STORE_ERRORS:
-            if not set_torn_commit_aside(self.storage):
+            if not (set_torn_commit_aside(self.storage) | set_checkpoints_aside(self.storage)):
                 raise
             return self._open_or_create(description)
 
