@@ -6,6 +6,7 @@ import contextlib
 import selectors
 import socket
 import threading
+from collections.abc import Iterable
 from typing import Self
 
 
@@ -33,15 +34,17 @@ class Proxy:
         """Sends new connections to another port."""
         self._target = target
 
-    def deaden(self) -> None:
+    def deaden(self) -> list[socket.socket]:
         """Lets the connections that there are pass nothing more, without a word; new ones are as good as ever."""
-        for one in self._pairs:
+        dead = list(self._pairs)
+        for one in dead:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(one)
+        return dead
 
-    def cut(self) -> None:
-        """Ends all connections at once."""
-        for one in list(self._pairs):
+    def cut(self, some: Iterable[socket.socket] | None = None) -> None:
+        """Ends all connections at once, or some that `deaden` has told."""
+        for one in list(self._pairs) if some is None else some:
             self._drop(one)
 
     def _run(self) -> None:

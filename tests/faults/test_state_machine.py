@@ -1,0 +1,359 @@
+"""Publish, commit, compact, crash, restart, read and follow in any order, compared with a plain list.
+
+In the test run the examples are the same every time, and few. To look further, with other examples each time:
+
+    FRAISEQL_EVENTS_MACHINE=500 python -m pytest tests/faults/test_state_machine.py --timeout 0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from nats.js.errors import NotFoundError
+
+from fraiseql_events import EventClient, LogOptions
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.publisher import publish
+from fraiseql_events.event import LOG_SCHEMA
+from fraiseql_events.service import ServiceOptions
+from fraiseql_events.timestamps import parse_time
+from tests.faults.driver import Child, Refused
+from tests.faults.model import Model, Row, Wanted, rows_of
+from tests.faults.nats import NatsServer
+from tests.faults.watching import Watcher
+from tests.mixed import ENTITIES, Mixer
+from tests.test_mixed import dead
+from tests.waiting import until
+
+EXAMPLES = 22
+STEPS = 40
+MOST_WATCHERS = 3
+MORE = os.environ.get("FRAISEQL_EVENTS_MACHINE")
+SETTINGS = settings(
+    max_examples=int(MORE or EXAMPLES),
+    stateful_step_count=STEPS,
+    derandomize=MORE is None,
+    database=None,
+    deadline=None,
+    # a failure is shown as it is: with real processes, most shrunk ones would fail otherwise or not at all
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+
+log_options = st.builds(
+    LogOptions,
+    commit_events=st.sampled_from([1, 7, 40, 100_000]),
+    commit_seconds=st.sampled_from([0.02, 0.3, 1000.0]),
+    tail_bytes=st.sampled_from([0, 30_000, 1 << 20]),
+    compact_files=st.sampled_from([0, 0, 2, 3]),
+)
+maybe_place = st.none() | st.integers(0, 10_000)
+columns = st.none() | st.lists(st.sampled_from(LOG_SCHEMA.names), min_size=1, unique=True).map(tuple)
+kinds = st.sampled_from(["INSERT", *(f"{name}.Updated" for name in ENTITIES)])
+event_types = st.none() | st.lists(kinds, min_size=1, unique=True).map(tuple)
+moments = st.integers(0, 60).map(lambda milliseconds: milliseconds / 1000)
+
+
+class Machine(RuleBasedStateMachine):
+    """One example: a stream and a store of its own on a nats-server that all examples share."""
+
+    def __init__(self, server: NatsServer, folder: Path) -> None:
+        super().__init__()
+        name = f"machine-{uuid.uuid4().hex[:12]}"
+        self.server = server
+        self.folder = folder / name
+        self.folder.mkdir()
+        self.source = StreamOptions(nats=server.url, stream=name, subject=f"{name}.>")
+        self.model = Model()
+        self.child: Child | None = None
+        self.nats_is_up = True
+        self.watchers: list[Watcher] = []
+
+    # --- events come in
+
+    @initialize(seed=st.integers(0, 1000), options=log_options)
+    def begin(self, seed: int, options: LogOptions) -> None:
+        self.mixer = Mixer(seed)
+        self.start(options)
+
+    @precondition(lambda self: self.nats_is_up)
+    @rule(count=st.sampled_from([1, 1, 5, 30, 120]))
+    def publish(self, count: int) -> None:
+        cases = list(self.mixer.cases(count))
+        subject = self.source.subject.replace(">", "x")
+        publish([(subject, case.payload) for case in cases], self.source)
+        for case in cases:
+            self.model.add(case)
+
+    # --- the service commits, merges, dies and comes back
+
+    @precondition(lambda self: self.child)
+    @rule(settled=st.booleans())
+    def commit(self, settled: bool) -> None:
+        if settled and self.nats_is_up:
+            self.settle()
+        reached = self.status()["offset"]
+        self.ask("flush")
+        assert self.status()["committed"] >= reached
+
+    @precondition(lambda self: self.child and self.options.compact_files == 0)
+    @rule()
+    def compact(self) -> None:
+        self.ask("compact")
+        assert self.ask("compact")["merged"] == 0
+
+    @precondition(lambda self: self.child)
+    @rule(midst_of=st.sampled_from(["", "flush", "compact"]), after=moments)
+    def crash(self, midst_of: str, after: float) -> None:
+        assert self.child is not None
+        if midst_of and not (midst_of == "compact" and self.options.compact_files):
+            self.child.tell(midst_of)
+            time.sleep(after)
+        self.child.kill()
+        self.child = None
+
+    @precondition(lambda self: self.child)
+    @rule()
+    def stop(self) -> None:
+        assert self.child is not None
+        self.child.close()
+        self.child = None
+
+    @precondition(lambda self: not self.child and self.nats_is_up)
+    @rule(options=log_options)
+    def start(self, options: LogOptions) -> None:
+        self.child = self.new_child(options)
+        self.child.wait_until_ready()
+        for watcher in self.watchers:
+            watcher.proxy.retarget(self.port)
+
+    @precondition(lambda self: not self.child and self.nats_is_up)
+    @rule(options=log_options, after=moments)
+    def crash_at_the_start(self, options: LogOptions, after: float) -> None:
+        child = self.new_child(options)
+        time.sleep(after)
+        child.kill()
+
+    @precondition(lambda self: not self.child and not self.nats_is_up)
+    @rule(options=log_options)
+    def start_without_nats(self, options: LogOptions) -> None:
+        child = self.new_child(options)
+        with pytest.raises(Refused, match="NatsUnavailable: no NATS server answers at"):
+            child.wait_until_ready()
+        child.kill()
+
+    # --- NATS dies, comes back, and forgets
+
+    @precondition(lambda self: self.nats_is_up)
+    @rule(hard=st.booleans())
+    def nats_ends(self, hard: bool) -> None:
+        self.server.kill() if hard else self.server.stop()
+        self.nats_is_up = False
+
+    @precondition(lambda self: not self.nats_is_up)
+    @rule()
+    def nats_returns(self) -> None:
+        self.server.start()
+        self.nats_is_up = True
+
+    @precondition(lambda self: self.child and self.nats_is_up)
+    @rule()
+    def delete_the_consumer(self) -> None:
+        name = self.status()["consumer"]
+        with contextlib.suppress(NotFoundError):  # it has been deleted, and is not made anew yet
+            self.server.manage(lambda js: js.delete_consumer(self.source.stream, name))
+
+    @precondition(lambda self: self.child and self.nats_is_up)
+    @rule()
+    def purge_what_is_in_the_history(self) -> None:
+        if committed := self.status()["committed_seq"]:
+            self.server.manage(lambda js: js.purge_stream(self.source.stream, seq=committed + 1))
+
+    # --- readers
+
+    @precondition(lambda self: self.child)
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        wanted = self.draw_wanted(data)
+        before = self.status()["offset"]
+        with EventClient(self.url) as client:
+            found = rows_of(client.read(**wanted.arguments(), frames="arrow"))
+        reached = self.status()["offset"]
+        assert any(found == self.model.expected(wanted, upto) for upto in range(before, reached + 1)), wanted
+
+    @precondition(lambda self: self.child)
+    @rule()
+    def read_dead_letters(self) -> None:
+        before = self.status()["dead_letters"]
+        found = list(dead(self.url))
+        assert before <= len(found)
+        assert found == self.model.letters[: len(found)]
+
+    @precondition(lambda self: self.child and len(self.watchers) < MOST_WATCHERS)
+    @rule(data=st.data())
+    def follow(self, data: st.DataObject) -> None:
+        wanted = replace(self.draw_wanted(data), end=None)  # with an end that has passed, nothing more is waited for
+        self.watchers.append(Watcher(wanted, self.port))
+
+    @precondition(lambda self: self.watchers)
+    @rule(which=st.integers(0, MOST_WATCHERS))
+    def cut_a_follower(self, which: int) -> None:
+        self.watchers[which % len(self.watchers)].proxy.cut()
+
+    @precondition(lambda self: self.watchers)
+    @rule(which=st.integers(0, MOST_WATCHERS))
+    def close_a_follower(self, which: int) -> None:
+        watcher = self.watchers.pop(which % len(self.watchers))
+        watcher.end()
+        self.check_start_of(watcher)
+
+    # --- what must always hold, and what must hold in the end
+
+    @invariant()
+    def status_counts_what_has_been_read(self) -> None:
+        if self.child is None:
+            return
+        status = self.status()
+        assert status["committed"] <= status["offset"]
+        assert (status["offset"], status["dead_letters"]) == self.model.reach[status["stream_seq"]]
+        assert status["missed"] == 0
+        assert status["state"] != "failed", status["reason"]
+        found = {
+            name: (one["events"], parse_time(one["first"]), parse_time(one["last"]))
+            for name, one in status["entities"].items()
+        }
+        assert found == self.model.entities(status["offset"])
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:  # else the first thing that was wrong is to be seen
+                self.check_all()
+        finally:
+            for watcher in self.watchers:
+                watcher.end()
+            if self.child is not None:
+                self.child.kill()
+            if not self.nats_is_up:
+                self.server.start()
+
+    def check_all(self) -> None:
+        if not self.nats_is_up:
+            self.nats_returns()
+        if self.child is None:
+            self.start(LogOptions())
+        self.settle()
+        for watcher in self.watchers:
+            self.check_whole(watcher)
+        self.ask("flush")
+        wanted = Wanted(columns=tuple(LOG_SCHEMA.names))
+        with EventClient(self.url) as client:
+            assert rows_of(client.read(**wanted.arguments(), frames="arrow")) == self.model.expected(wanted)
+        assert list(dead(self.url)) == self.model.letters
+        status = self.status()
+        assert (status["committed"], status["lag"]) == (len(self.model.events), 0)
+        self.stop()
+        assert self.on_disk(wanted) == self.model.expected(wanted)
+
+    def check_start_of(self, watcher: Watcher) -> None:
+        assert watcher.error is None
+        assert watcher.rows == self.model.expected(watcher.wanted)[: len(watcher.rows)], watcher.wanted
+
+    def check_whole(self, watcher: Watcher) -> None:
+        """A follower has seen all that it is to see, and nothing else comes; one with a limit has ended."""
+        expected = self.model.expected(watcher.wanted)
+        until(lambda: watcher.error or len(watcher.rows) >= len(expected))
+        if watcher.wanted.limit is not None and len(expected) == watcher.wanted.limit:
+            until(lambda: watcher.has_ended)
+            assert watcher.error is None
+        else:
+            assert not watcher.has_ended
+        watcher.end()
+        assert watcher.rows == expected, watcher.wanted
+
+    # --- how
+
+    @property
+    def url(self) -> str:
+        assert self.child is not None
+        return self.child.url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def ask(self, command: str) -> dict[str, Any]:
+        assert self.child is not None
+        return self.child.ask(command)
+
+    def status(self) -> dict[str, Any]:
+        return self.ask("status")
+
+    def settle(self) -> None:
+        """Waits until the service has read all that was published."""
+        until(lambda: self.status()["stream_seq"] == self.model.messages)
+
+    def new_child(self, options: LogOptions) -> Child:
+        self.options = options
+        service = ServiceOptions(
+            nats=self.source.nats,
+            store=str(self.folder / "store"),
+            listen="127.0.0.1:0",
+            stream=self.source.stream,
+            subject=self.source.subject,
+            log=options,
+        )
+        return Child(service, self.folder / "words")
+
+    def draw_wanted(self, data: st.DataObject) -> Wanted:
+        start, end = self.time_of(data.draw(maybe_place)), self.time_of(data.draw(maybe_place))
+        if start is not None and end is not None:
+            start, end = sorted((start, end))
+        return Wanted(
+            entity=data.draw(st.sampled_from(["*", "*", *ENTITIES, "Nobody"])),
+            start=start,
+            end=end,
+            after_offset=self.place(data.draw(maybe_place)),
+            limit=self.place(data.draw(maybe_place)),
+            event_types=data.draw(event_types),
+            columns=data.draw(columns),
+        )
+
+    def place(self, number: int | None) -> int | None:
+        """A number as an offset, some of them beyond the end."""
+        return None if number is None else number % (len(self.model.events) + 10)
+
+    def time_of(self, number: int | None) -> int | None:
+        """A number as the time of an event."""
+        events = self.model.events
+        return events[number % len(events)]["timestamp"] if events and number is not None else None
+
+    def on_disk(self, wanted: Wanted) -> list[Row]:
+        """The history as Delta Lake itself reads it, in offset order."""
+        table = DeltaTable(self.folder / "store" / "events").to_pyarrow_table()
+        return rows_of(table.select(wanted.columns).sort_by("offset"))
+
+
+@pytest.mark.timeout(240)
+def test_whatever_happens_in_whatever_order_the_history_is_the_list(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats") as server:
+        run_state_machine_as_test(lambda: Machine(server, tmp_path), settings=SETTINGS)
