@@ -255,7 +255,8 @@ class EventClient(Closing):
             yield
         except (EventsError, StopIteration, GeneratorExit):
             raise
-        except (fl.FlightUnavailableError, fl.FlightTimedOutError) as error:
+        except (fl.FlightUnavailableError, fl.FlightTimedOutError, fl.FlightCancelledError) as error:
+            # cancelled: by a server that ends; what we cancel ourselves nobody reads any more
             raise self._unavailable(error) from error
         except pa.ArrowInvalid as error:
             raise InvalidArgument(_sentence(error)) from error

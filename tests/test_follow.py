@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from pyarrow import flight
 
 from fraiseql_events import EventClient, Service, serve
 from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.event import OFFSET
 from fraiseql_events.log import LogOptions
 from tests.following import events, following
 from tests.mixed import an_event
@@ -255,6 +257,25 @@ def test_a_live_table_is_a_line_an_event(tmp_path: Path, source: StreamOptions, 
             assert shown.stdout.readline().split() == [b"1", b"o-1"]
             os.kill(shown.pid, signal.SIGINT)
             assert shown.wait(5) == 0
+
+
+def test_a_call_that_an_ending_server_cancels_is_made_again() -> None:
+    class Cancelling(flight.FlightServerBase):  # type: ignore[misc]
+        calls = 0
+
+        def do_get(self, context: object, ticket: flight.Ticket) -> flight.GeneratorStream:
+            self.calls += 1
+            return flight.GeneratorStream(pa.schema([OFFSET]), self.answer(self.calls))
+
+        def answer(self, call: int) -> Iterator[tuple[pa.RecordBatch, bytes]]:
+            batch = pa.record_batch([pa.array([call], pa.int64())], schema=pa.schema([OFFSET]))
+            yield batch, json.dumps({"last_offset": call, **({"end": True} if call == 3 else {})}).encode()
+            raise flight.FlightCancelledError("CANCELLED")
+
+    with Cancelling("grpc://127.0.0.1:0") as server, EventClient(f"grpc://127.0.0.1:{server.port}") as client:
+        stream = client.stream("*", follow=True, columns=["offset"])
+        assert [offset for frame in stream for offset in frame["offset"]] == [1, 2, 3]
+        assert stream.reconnects == 2
 
 
 def port_of(service: Service) -> int:
