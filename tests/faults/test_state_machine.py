@@ -69,10 +69,17 @@ log_options = st.builds(
     tail_bytes=st.sampled_from([0, 30_000, 1 << 20]),
     compact_files=st.sampled_from([0, 0, 2, 3]),
 )
-maybe_place = st.none() | st.integers(0, 10_000)
+places = st.integers(0, 10_000)
 columns = st.none() | st.lists(st.sampled_from(LOG_SCHEMA.names), min_size=1, unique=True).map(tuple)
 kinds = st.sampled_from(["INSERT", *(f"{name}.Updated" for name in ENTITIES)])
-event_types = st.none() | st.lists(kinds, min_size=1, unique=True).map(tuple)
+CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
+    "entity": st.sampled_from([*ENTITIES, "Nobody"]),
+    "start": places,
+    "end": places,
+    "after_offset": places,
+    "limit": places,
+    "event_types": st.lists(kinds, min_size=1, unique=True).map(tuple),
+}
 moments = st.integers(0, 60).map(lambda milliseconds: milliseconds / 1000)
 
 
@@ -127,12 +134,17 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.child)
     @rule(
         end=st.sampled_from(["close", "kill", "kill in a commit", "kill in a merge"]),
+        arriving=st.sampled_from([0, 0, 120, 400]),
         after=moments,
         killed_again=st.lists(moments, max_size=2),
         options=log_options,
     )
-    def end_and_start(self, end: str, after: float, killed_again: list[float], options: LogOptions) -> None:
+    def end_and_start(
+        self, end: str, arriving: int, after: float, killed_again: list[float], options: LogOptions
+    ) -> None:
         assert self.child is not None
+        if arriving and self.nats_is_up:
+            self.publish(arriving)
         if end == "close":
             self.child.close()
         else:
@@ -197,7 +209,7 @@ class Machine(RuleBasedStateMachine):
     def read(self, data: st.DataObject, times: int) -> None:
         with EventClient(self.url) as client:
             for _ in range(times):
-                wanted = self.draw_wanted(data)
+                wanted = self.draw_wanted(data, most=3)
                 before = self.status()["offset"]
                 found = rows_of(client.read(**wanted.arguments(), frames="arrow"))
                 reached = self.status()["offset"]
@@ -214,13 +226,20 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.child and len(self.watchers) < MOST_WATCHERS)
     @rule(data=st.data())
     def follow(self, data: st.DataObject) -> None:
-        wanted = replace(self.draw_wanted(data), end=None)  # with an end that has passed, nothing more is waited for
+        wanted = replace(
+            self.draw_wanted(data, most=1), end=None
+        )  # with an end that has passed, nothing more is waited for
         self.watchers.append(Watcher(wanted, self.port))
 
     @precondition(lambda self: self.watchers)
-    @rule(which=st.integers(0, MOST_WATCHERS))
-    def cut_a_follower(self, which: int) -> None:
+    @rule(which=st.integers(0, MOST_WATCHERS), after=moments)
+    def cut_a_follower(self, which: int, after: float) -> None:
+        if self.nats_is_up:
+            self.publish(30)
+        time.sleep(after)
         self.watchers[which % len(self.watchers)].proxy.cut()
+        if self.nats_is_up:
+            self.publish(5)
 
     @precondition(lambda self: self.watchers)
     @rule(which=st.integers(0, MOST_WATCHERS))
@@ -284,11 +303,11 @@ class Machine(RuleBasedStateMachine):
         """A follower has seen all that it is to see, and nothing else comes; one with a limit has ended."""
         expected = self.model.expected(watcher.wanted)
         until(lambda: watcher.error or len(watcher.rows) >= len(expected))
+        assert watcher.error is None, watcher.wanted
         if watcher.wanted.limit is not None and len(expected) == watcher.wanted.limit:
             until(lambda: watcher.has_ended)
-            assert watcher.error is None
         else:
-            assert not watcher.has_ended
+            assert not watcher.has_ended, watcher.wanted
         watcher.end()
         assert watcher.rows == expected, watcher.wanted
 
@@ -326,28 +345,23 @@ class Machine(RuleBasedStateMachine):
         )
         return Child(service, self.folder / "words")
 
-    def draw_wanted(self, data: st.DataObject) -> Wanted:
-        start, end = self.time_of(data.draw(maybe_place)), self.time_of(data.draw(maybe_place))
-        if start is not None and end is not None:
-            start, end = sorted((start, end))
-        return Wanted(
-            entity=data.draw(st.sampled_from(["*", "*", *ENTITIES, "Nobody"])),
-            start=start,
-            end=end,
-            after_offset=self.place(data.draw(maybe_place)),
-            limit=self.place(data.draw(maybe_place)),
-            event_types=data.draw(event_types),
-            columns=data.draw(columns),
-        )
+    def draw_wanted(self, data: st.DataObject, *, most: int) -> Wanted:
+        """A filter with so many conditions at the most."""
+        given: dict[str, Any] = {"columns": data.draw(columns)}
+        for name in sorted(data.draw(st.sets(st.sampled_from(sorted(CONDITIONS)), max_size=most))):
+            given[name] = data.draw(CONDITIONS[name])
+        for name in {"after_offset", "limit"} & set(given):
+            given[name] %= len(self.model.events) + 10  # some are beyond the end
+        for name in {"start", "end"} & set(given):
+            given[name] = self.time_of(given[name])
+        if given.get("start") is not None and given.get("end") is not None:
+            given["start"], given["end"] = sorted((given["start"], given["end"]))
+        return Wanted(**given)
 
-    def place(self, number: int | None) -> int | None:
-        """A number as an offset, some of them beyond the end."""
-        return None if number is None else number % (len(self.model.events) + 10)
-
-    def time_of(self, number: int | None) -> int | None:
-        """A number as the time of an event."""
+    def time_of(self, number: int) -> int | None:
+        """The time of some event."""
         events = self.model.events
-        return events[number % len(events)]["timestamp"] if events and number is not None else None
+        return events[number % len(events)]["timestamp"] if events else None
 
     def on_disk(self, wanted: Wanted) -> list[Row]:
         """The history as Delta Lake itself reads it, in offset order."""
