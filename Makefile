@@ -4,7 +4,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check clean
+.PHONY: help demo test soak lint format types check clean
+
+# How long `make soak` makes trouble; its page in docs/ is of 600 seconds.
+SECONDS := 600
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,6 +22,9 @@ demo: $(STAMP) ## set up, and show the whole path: a shop's events from NATS to 
 
 test: $(STAMP) ## set up, and run every test
 	$(BIN)/python -m pytest
+
+soak: $(STAMP) ## set up, and make trouble for ten minutes, or for SECONDS=60, under a steady load
+	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
 
 lint: $(STAMP) ## look for mistakes and for code that is not formatted
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 COMMAND = [sys.executable, "-m", "fraiseql_events.cli"]
 
@@ -32,11 +32,13 @@ class Serve:
 
     said = ""
 
-    def __init__(self, *arguments: str | Path, listen: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self, *arguments: str | Path, listen: str = "127.0.0.1:0", stderr: int | IO[bytes] = subprocess.PIPE
+    ) -> None:
         self.process = subprocess.Popen(
             [*COMMAND, "serve", "--listen", listen, *map(str, arguments)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
