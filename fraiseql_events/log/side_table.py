@@ -1,0 +1,70 @@
+"""A Delta table beside the events: rows that belong to messages of the stream, committed before the events are.
+
+A crash between the two commits leaves rows of messages that are read again: they are known by their sequence, are not
+added twice, and are not shown before the events have reached them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fraiseql_events.bridge.position import StreamPosition
+from fraiseql_events.errors import StoreError
+from fraiseql_events.log.storage import Storage
+from fraiseql_events.log.table import STORE_ERRORS, Table, first_line
+
+SEQUENCE: Final = "sequence"
+
+
+class SideTable:
+    """Rows of messages, in the stream's order.
+
+    Args:
+        storage: its folder.
+        schema: its columns; `sequence` is the message's, in its epoch.
+        description: what another reader of the table is told.
+
+    Raises:
+        StoreError: it cannot be opened or created.
+    """
+
+    def __init__(self, storage: Storage, schema: pa.Schema, description: str) -> None:
+        self.table = Table(storage, schema, description=description)
+        self._schema = schema
+
+    def commit(self, rows: pa.RecordBatch, reached: StreamPosition) -> None:
+        """Adds rows, in the stream's order, of messages up to a position; those that are there already are left out.
+
+        Raises:
+            StoreError: nothing was added.
+        """
+        known = self.table.number(SEQUENCE) or 0
+        if (self.table.number("epoch") or 0) == reached.epoch:
+            rows = rows.filter(pc.field(SEQUENCE) > known)
+        if rows.num_rows == 0:
+            return
+        first = rows.column(SEQUENCE)[0].as_py()
+        path = f"part-{reached.epoch:06d}-{first:020d}-{uuid.uuid4().hex}.parquet"
+        try:
+            file = self.table.write_file(path, [rows], partition={}, bounds=(SEQUENCE,))
+        except STORE_ERRORS as error:
+            raise StoreError(f"{self.table.storage.url} cannot be written: {first_line(error)}") from error
+        self.table.commit([file], numbers={SEQUENCE: reached.sequence, "epoch": reached.epoch})
+
+    def read(self, until: StreamPosition) -> Iterator[pa.RecordBatch]:
+        """The rows of the messages up to a position, in the order in which the messages were read."""
+        for path in sorted(action["path"] for action in self.table.add_actions()):
+            epoch = int(path.split("-")[1])
+            if epoch > until.epoch:
+                return
+            with self.table.storage.open_input(path) as source:
+                for batch in pq.ParquetFile(source).iter_batches(1000):
+                    kept = batch.filter(pc.field(SEQUENCE) <= until.sequence) if epoch == until.epoch else batch
+                    if kept.num_rows:
+                        yield kept.cast(self._schema)
