@@ -152,9 +152,14 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_dead_letters(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    letters = commands.add_parser("dead-letters", help="show or save what could not be read")
+    letters = commands.add_parser("dead-letters", help="show or save what could not be read, or publish it again")
     _add_url(letters)
     _add_output(letters)
+    letters.add_argument("--replay", action="store_true", help="publish again those that can be read by now")
+    letters.add_argument(
+        "--mended", metavar="FILE", type=Path, help="publish those of a file that -o has written, as mended there"
+    )
+    _add_nats(letters)
 
 
 def _add_nats(parser: argparse._ActionsContainer) -> None:

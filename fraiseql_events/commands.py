@@ -22,10 +22,10 @@ import pyarrow as pa
 
 from fraiseql_events.bridge.bridge import BridgeStatus
 from fraiseql_events.client import EventClient
-from fraiseql_events.errors import EventsError
-from fraiseql_events.event import DEAD_LETTER_SCHEMA, DeadLetter, dead_letter_batch
+from fraiseql_events.errors import EventsError, InvalidArgument
+from fraiseql_events.event import LISTED_LETTER_SCHEMA
 from fraiseql_events.progress import bar
-from fraiseql_events.timestamps import parse_time
+from fraiseql_events.timestamps import EPOCH, parse_time
 from fraiseql_events.wording import near
 
 
@@ -163,13 +163,41 @@ def status(options: Namespace) -> int:
 
 
 def dead_letters(options: Namespace) -> int:
-    """Shows or saves what could not be read."""
+    """Shows or saves what could not be read, or publishes it again."""
     from fraiseql_events.output import format_for, write
 
+    if options.replay or options.mended is not None:
+        return _replay(options)
     kind = format_for(options.format, options.output)
     with EventClient(options.url) as client:
-        write(_letter_batches(client.dead_letters()), DEAD_LETTER_SCHEMA, kind, options.output)
+        write(_letter_batches(client.dead_letters()), LISTED_LETTER_SCHEMA, kind, options.output)
     return 0
+
+
+def _replay(options: Namespace) -> int:
+    from fraiseql_events.bridge.consumer import StreamOptions
+    from fraiseql_events.replaying import read_mended, replay
+
+    if options.format is not None or options.output is not None:
+        raise InvalidArgument("--replay publishes and --output shows: do one after the other")
+    mended = None if options.mended is None else read_mended(options.mended)
+    with EventClient(options.url) as client:
+        status = client.status()
+        target = StreamOptions(nats=_nats_read_by(options, status), stream=status["stream"])
+        done = replay(client, target, mended)
+    if done.example is not None:
+        print(f"fraiseql-events: still unreadable, {done.example}", file=sys.stderr)
+    if not done.arrived:
+        print("fraiseql-events: the bridge has not read them yet: `fraiseql-events status` says why", file=sys.stderr)
+    _print_json({"replayed": done.published, "unreadable": done.unreadable})
+    return 0
+
+
+def _nats_read_by(options: Namespace, status: dict[str, Any]) -> str:
+    """The NATS server that was named; else the one that the Flight server reads."""
+    from fraiseql_events.service import NATS_VARIABLE, nats_url
+
+    return nats_url(options.nats) if options.nats or NATS_VARIABLE in os.environ else str(status["nats"])
 
 
 def _service_options(options: Namespace, *, listen: str | None, **more: int) -> Any:
@@ -220,19 +248,14 @@ def _shown(batches: Iterable[pa.RecordBatch], progress: Any) -> Iterator[pa.Reco
 
 def _letter_batches(letters: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
     while some := list(islice(letters, 1000)):
-        yield dead_letter_batch([_letter(values) for values in some])
+        yield pa.RecordBatch.from_pylist([letter_row(values) for values in some], schema=LISTED_LETTER_SCHEMA)
 
 
-def _letter(values: dict[str, Any]) -> DeadLetter:
+def letter_row(values: dict[str, Any]) -> dict[str, Any]:
+    """A dead letter as the server tells it, as a row of `LISTED_LETTER_SCHEMA`."""
     text, encoded = values["payload"], values["payload_base64"]
-    return DeadLetter(
-        sequence=values["sequence"],
-        line=values["line"],
-        subject=values["subject"],
-        published=parse_time(values["published"]),
-        reason=values["reason"],
-        payload=base64.b64decode(encoded) if text is None else text.encode(),
-    )
+    payload = base64.b64decode(encoded) if text is None else text.encode()
+    return {**values, "published": EPOCH + timedelta(microseconds=parse_time(values["published"])), "payload": payload}
 
 
 def _status_text(url: str, status: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ The event contract is FraiseQL's: one JSON object for each change of an entity. 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,6 +71,25 @@ DEAD_LETTER_SCHEMA: Final = pa.schema(
 )
 
 
+#: A dead letter as readers see it: its number (0, 1, 2, … in the order they were read), and the sequence of the message
+#: that published it again in readable form, if one has.
+LISTED_LETTER_SCHEMA: Final = pa.schema(
+    [
+        pa.field("number", pa.int64(), nullable=False),
+        *DEAD_LETTER_SCHEMA,
+        pa.field("replayed", pa.int64(), nullable=True),
+    ]
+)
+
+#: That a dead letter was published again: the letter's number, and the sequence of the message that did it.
+REPLAY_SCHEMA: Final = pa.schema(
+    [pa.field("number", pa.int64(), nullable=False), pa.field("sequence", pa.int64(), nullable=False)]
+)
+
+#: The header by which such a message says so; its value is the history's id, a full stop, and the letter's number.
+REPLAY_HEADER: Final = "Fraiseql-Dead-Letter"
+
+
 def dead_letter_batch(letters: list[DeadLetter]) -> pa.RecordBatch:
     """Dead letters as a RecordBatch of `DEAD_LETTER_SCHEMA`."""
     columns = [
@@ -81,6 +101,12 @@ def dead_letter_batch(letters: list[DeadLetter]) -> pa.RecordBatch:
         pa.array([letter.payload for letter in letters], pa.binary()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DEAD_LETTER_SCHEMA)
+
+
+def replay_batch(replays: Sequence[tuple[int, int]]) -> pa.RecordBatch:
+    """Numbers of dead letters, each with the sequence of the message that published it again (`REPLAY_SCHEMA`)."""
+    columns = [pa.array([pair[index] for pair in replays], pa.int64()) for index in (0, 1)]
+    return pa.RecordBatch.from_arrays(columns, schema=REPLAY_SCHEMA)
 
 
 def text_or_base64(payload: bytes) -> tuple[str | None, str | None]:

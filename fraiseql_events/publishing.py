@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 import pyarrow as pa
@@ -60,6 +60,30 @@ def read_messages_once(source: BinaryIO, name: str) -> Iterator[Message]:
         yield from _columnar(source, head, name)
     else:
         yield from _json_lines(source, name)
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a file of newline-delimited JSON, Parquet or Arrow IPC, each with where it stands.
+
+    Raises:
+        InvalidArgument: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as source:
+            head = source.peek(8)[:8]
+            if head.startswith((_PARQUET, _ARROW_FILE, _ARROW_STREAM)):
+                rows = (row for batch in _batches(source, head) for row in batch.to_pylist())
+                yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, 1))
+                return
+            for number, line in enumerate(source, 1):
+                if line.strip():
+                    yield f"{path}, line {number}", msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"{path}, line {number}: {error}; write one JSON object a line") from error
+    except OSError as error:
+        raise InvalidArgument(f"{path} cannot be read: {error.strerror or error}") from error
+    except READ_ERRORS as error:
+        raise InvalidArgument(f"{path}: {(str(error).splitlines() or ['it cannot be read'])[0]}") from error
 
 
 def _messages_of(path: Path) -> Iterator[Message]:

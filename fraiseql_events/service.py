@@ -144,12 +144,14 @@ class Service(Closing):
             "lag": bridge.lag,
             "missed": bridge.missed,
             "dead_letters": log.dead_letters,
+            "dead_letters_replayed": log.replayed,
             "streams": self._server.streams if self._server else 0,
             "entities": {name: entity_json(found) for name, found in sorted(log.entities.items())},
             "events_per_second": round(log.events_per_second, 1),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "last_error": reason if state in ("stalled", "failed") else None,
             "nats": self.nats_url,
+            "history": self.log.id,
             "store": self.options.store,
         }
 

@@ -30,12 +30,12 @@ def assert_exact(service: Service, cases: list[Case]) -> None:
 
 def dead(url: str) -> Iterator[tuple[int, int | None, bytes]]:
     """Sequence, line and bytes of the dead letters."""
-    from fraiseql_events.commands import _letter
+    from fraiseql_events.commands import letter_row
 
     with EventClient(url) as client:
         for values in client.dead_letters():
-            letter = _letter(values)
-            yield letter.sequence, letter.line, letter.payload
+            letter = letter_row(values)
+            yield letter["sequence"], letter["line"], letter["payload"]
 
 
 @pytest.mark.timeout(300)

@@ -26,7 +26,7 @@ ROOMS = [
     ("flight",),
     ("prefetch", "stream", "client"),
     ("health", "service"),
-    ("publishing", "output", "demo", "commands", "cli"),
+    ("publishing", "replaying", "output", "demo", "commands", "cli"),
 ]
 
 

@@ -27,10 +27,16 @@ from fraiseql_events.event import SCHEMA, DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a piece of the stream holds: its events (`SCHEMA`) and its dead letters, both in its order."""
+    """What a piece of the stream holds: its events (`SCHEMA`) and its dead letters, both in its order.
+
+    Attributes:
+        replays: dead letters that were published again and could be read now: as their header names them, each with
+            the sequence of the message.
+    """
 
     events: pa.RecordBatch
     dead: list[DeadLetter]
+    replays: list[tuple[str, int]] = field(default_factory=list)
 
 
 def decode(messages: Messages) -> Decoded:
@@ -70,7 +76,12 @@ class _Decoder:
             self._rows.sources.append(index)
         self._flush()
         self._dead.sort(key=lambda letter: (letter.sequence, letter.line or 0))
-        return Decoded(_concat(self._batches), self._dead)
+        return Decoded(_concat(self._batches), self._dead, self._replays())
+
+    def _replays(self) -> list[tuple[str, int]]:
+        unread = {letter.sequence for letter in self._dead if letter.line is None}
+        marks = self._messages.replays
+        return [(letter, sequence) for sequence, letter in sorted(marks.items()) if sequence not in unread]
 
     def _read_unusual(self, index: int, payload: bytes) -> None:
         """A payload that is not simply one JSON object with every field of the usual type."""

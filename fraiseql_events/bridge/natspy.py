@@ -12,6 +12,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 from typing import Final, Protocol, cast
 
 import nats.errors
@@ -212,9 +213,14 @@ class BulkClient(Client):
                 return
 
 
-def publish_frame(subject: str, reply: str, payload: bytes) -> bytes:
-    """One PUB frame in the wire form."""
-    return b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), reply.encode(), len(payload), payload)
+def publish_frame(reply: str, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """One PUB frame in the wire form, or one HPUB frame with headers, which hold no line break."""
+    to, back = subject.encode(), reply.encode()
+    if not headers:
+        return b"PUB %s %s %d\r\n%s\r\n" % (to, back, len(payload), payload)
+    head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+    frame = head.encode() + payload
+    return b"HPUB %s %s %d %d\r\n%s\r\n" % (to, back, len(head.encode()), len(frame), frame)
 
 
 async def connect(url: str, *, name: str) -> BulkClient:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import nats.errors
@@ -14,7 +14,8 @@ from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_s
 from fraiseql_events.bridge.natspy import Frames, connect, publish_frame, without_password
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
-Message = tuple[str, bytes]
+#: Subject and payload, and perhaps headers.
+Message = tuple[str, bytes] | tuple[str, bytes, Mapping[str, str]]
 
 WINDOW_MESSAGES: Final = 8_000
 MAX_TOKEN: Final = 80
@@ -40,7 +41,7 @@ def publish(
     """Publishes messages and waits until JetStream has acknowledged every one; creates a missing stream.
 
     Args:
-        messages: subjects and payloads.
+        messages: subjects and payloads, and perhaps headers.
         options: the server, and the stream to create when it is missing.
         progress: called with the number of messages newly acknowledged.
 
@@ -65,8 +66,7 @@ async def _publish(messages: Iterable[Message], options: StreamOptions, progress
         try:
             for chunk in _chunks(messages, client.max_payload):
                 await acks.wait_for_room(WINDOW_MESSAGES - len(chunk), options)
-                frames = [publish_frame(subject, inbox, payload) for subject, payload in chunk]
-                await client.publish_bulk(b"".join(frames))
+                await client.publish_bulk(b"".join([publish_frame(inbox, *message) for message in chunk]))
                 acks.sent += len(chunk)
         except InvalidArgument as error:
             await acks.wait_for_room(0, options)

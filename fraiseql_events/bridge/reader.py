@@ -18,7 +18,7 @@ from nats.js.api import StreamInfo
 
 from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream, open_consumer
 from fraiseql_events.bridge.identity import REQUEST_SECONDS, adopt, created_micros, find_difference, mismatch
-from fraiseql_events.bridge.messages import Messages
+from fraiseql_events.bridge.messages import Messages, replayed_letter
 from fraiseql_events.bridge.missed import Missed
 from fraiseql_events.bridge.natspy import BulkClient, Frames
 from fraiseql_events.bridge.position import StreamPosition, digest
@@ -241,6 +241,8 @@ class StreamReader:
         messages.published.append(int(words[at + 2]))
         messages.payloads.append(frames.payloads[index])
         messages.pending = int(words[at + 3])
+        if (header := frames.headers[index]) is not None and (letter := replayed_letter(header)) is not None:
+            messages.replays[sequence] = letter
         self._count_down()
 
     def _count_down(self) -> None:

@@ -257,7 +257,8 @@ def _letter_json(letter: dict[str, Any]) -> dict[str, Any]:
     """A dead letter as JSON values: its bytes as text where they are UTF-8, else in base64."""
     text, encoded = text_or_base64(letter.pop("payload"))
     letter["published"] = format_time(micros_of_datetime(letter["published"]))
-    return {**letter, "payload": text, "payload_base64": encoded}
+    replayed = letter.pop("replayed")
+    return {**letter, "payload": text, "payload_base64": encoded, "replayed": replayed}
 
 
 def _result(value: dict[str, Any]) -> fl.Result:

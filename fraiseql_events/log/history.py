@@ -1,7 +1,7 @@
-"""The history: a Delta table of events partitioned by entity type, and beside it a Delta table of dead letters.
+"""The history: a Delta table of events partitioned by entity type, and beside it one of dead letters, one of replays.
 
 One commit writes events and, as numbers of its application transaction, how far they reach: the two are kept or lost
-together. Dead letters are committed first; those that a crash in between leaves there are known by their sequence.
+together. What stands beside them is committed first.
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import StoreError
-from fraiseql_events.event import DEAD_LETTER_SCHEMA, LOG_SCHEMA, DeadLetter, dead_letter_batch
+from fraiseql_events.event import (
+    DEAD_LETTER_SCHEMA,
+    LOG_SCHEMA,
+    REPLAY_SCHEMA,
+    DeadLetter,
+    dead_letter_batch,
+    replay_batch,
+)
+from fraiseql_events.log.side_table import SideTable
 from fraiseql_events.log.snapshot import DataFile, Snapshot
 from fraiseql_events.log.storage import Storage, join
 from fraiseql_events.log.table import STORE_ERRORS, NewFile, Table, first_line
@@ -31,6 +38,7 @@ log: Final = logging.getLogger(__name__)
 
 EVENTS: Final = "events"
 DEAD_LETTERS: Final = "dead_letters"
+REPLAYS: Final = "replays"
 BOUNDS: Final = ("offset", "timestamp")
 
 
@@ -59,10 +67,11 @@ class History:
         self.events = Table(
             self.storage, LOG_SCHEMA, partition_by=["entity_type"], description="FraiseQL entity changes"
         )
-        self.letters = Table(
-            Storage(join(store, DEAD_LETTERS), options),
-            DEAD_LETTER_SCHEMA,
-            description="Messages that held no readable event",
+        self.letters = SideTable(
+            Storage(join(store, DEAD_LETTERS), options), DEAD_LETTER_SCHEMA, "Messages that held no readable event"
+        )
+        self.replays = SideTable(
+            Storage(join(store, REPLAYS), options), REPLAY_SCHEMA, "Dead letters that were published again"
         )
         self._lock = threading.Lock()
         self._committing = threading.Lock()
@@ -77,13 +86,27 @@ class History:
         with self._lock:
             return self._snapshot
 
-    def commit(self, batches: list[pa.RecordBatch], dead: list[DeadLetter], reached: Reached) -> None:
-        """Makes events (`LOG_SCHEMA`, in offset order) and dead letters permanent, with how far they reach.
+    def commit(
+        self,
+        batches: list[pa.RecordBatch],
+        dead: list[DeadLetter],
+        reached: Reached,
+        replays: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Makes events, and what belongs to their messages, permanent, with how far they reach.
+
+        Args:
+            batches: the events (`LOG_SCHEMA`), in offset order.
+            dead: the dead letters.
+            reached: how far they reach.
+            replays: numbers of dead letters that were published again, each with its message's sequence.
 
         Raises:
             StoreError: the events were not committed; the same call may be tried again.
         """
-        self._commit_letters(dead, reached)
+        if reached.stream is not None:
+            self.letters.commit(dead_letter_batch(dead), reached.stream)
+            self.replays.commit(replay_batch(replays), reached.stream)
         if self._written is None or self._written[0] != reached:  # a second try commits the files of the first
             self._written = reached, self._write_files(batches)
         files = self._written[1]
@@ -92,19 +115,6 @@ class History:
             self._replace(files, (), reached.offset)
         self.reached = reached
         self._written = None
-
-    def read_letters(self, until: StreamPosition) -> Iterator[pa.RecordBatch]:
-        """The dead letters (`DEAD_LETTER_SCHEMA`) of the messages up to a position, in the order they were read."""
-        paths = sorted(action["path"] for action in self.letters.add_actions())
-        for path in paths:
-            epoch = int(path.split("-")[1])
-            if epoch > until.epoch:
-                return
-            with self.letters.storage.open_input(path) as source:
-                for batch in pq.ParquetFile(source, page_checksum_verification=True).iter_batches(1000):
-                    kept = batch.filter(pc.field("sequence") <= until.sequence) if epoch == until.epoch else batch
-                    if kept.num_rows:
-                        yield kept.cast(DEAD_LETTER_SCHEMA)
 
     def merge(self, files: Sequence[DataFile]) -> None:
         """Puts one file in the place of neighbouring ones of one entity type. Readers of those are not disturbed.
@@ -162,24 +172,6 @@ class History:
 
         path = _path_of(first.entity, first.span.first_offset)
         return self.events.write_file(path, batches(), partition={"entity_type": first.entity}, bounds=BOUNDS)
-
-    def _commit_letters(self, dead: list[DeadLetter], reached: Reached) -> None:
-        if reached.stream is None:
-            return
-        known = self.letters.number("sequence") or 0
-        if (self.letters.number("epoch") or 0) != reached.stream.epoch:
-            known = 0
-        new = [letter for letter in dead if letter.sequence > known]
-        if not new:
-            return
-        try:
-            path = f"part-{reached.stream.epoch:06d}-{new[0].sequence:020d}-{uuid.uuid4().hex}.parquet"
-            batch = dead_letter_batch(new)
-            file = self.letters.write_file(path, [batch], partition={}, bounds=("sequence", "published"))
-        except STORE_ERRORS as error:
-            raise StoreError(f"the dead letters cannot be written: {first_line(error)}") from error
-        numbers = {"sequence": reached.stream.sequence, "epoch": reached.stream.epoch}
-        self.letters.commit([file], numbers=numbers)
 
     def _write(self, entity: str, table: pa.Table) -> NewFile:
         first: int = table["offset"][0].as_py()

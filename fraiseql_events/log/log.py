@@ -15,7 +15,7 @@ import pyarrow as pa
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import EventsError, ServiceError, StoreError, StoreInUse
-from fraiseql_events.event import dead_letter_batch
+from fraiseql_events.event import LISTED_LETTER_SCHEMA, dead_letter_batch
 from fraiseql_events.log.history import History, Reached
 from fraiseql_events.log.lock import StoreLock
 from fraiseql_events.log.maintenance import Maintenance
@@ -43,6 +43,7 @@ class LogStatus:
         offset: the next one to be given.
         committed: the next one to be committed.
         dead_letters: how many there are.
+        replayed: how many of them have been published again in readable form.
         stream: the last message that was appended.
         entities: what there is of each entity type.
         events_per_second: appended, over the last seconds.
@@ -53,6 +54,7 @@ class LogStatus:
     offset: int
     committed: int
     dead_letters: int
+    replayed: int
     stream: StreamPosition | None
     entities: dict[str, EntityRange]
     events_per_second: float
@@ -83,6 +85,7 @@ class Log:
         self._tail = Tail(reached.offset, keep_bytes=self.options.tail_bytes)
         self._stream = reached.stream
         self._dead_letters = reached.dead_letters
+        self._replayed = self._read_replays()
         self._entities = ranges_of(self._history.snapshot)
         self._rate = Rate(reached.offset)
         self._changed = threading.Condition()
@@ -128,6 +131,7 @@ class Log:
                 self._tail.end,
                 self._history.snapshot.end,
                 self._dead_letters,
+                len(self._replayed),
                 self._stream,
                 dict(self._entities),
                 self._rate.per_second(self._tail.end),
@@ -148,10 +152,12 @@ class Log:
                 raise self._failure
             if self._closing or self._refusing:
                 raise ServiceError("the log is closed")
-            chunk = Chunk.of(decoded, position, self._tail.end, time.monotonic())
+            replays = self._own_replays(decoded.replays)
+            chunk = Chunk.of(decoded, position, self._tail.end, time.monotonic(), replays)
             self._tail.append(chunk)
             self._stream = position
             self._dead_letters += len(decoded.dead)
+            self._replayed |= replays
             add_ranges(self._entities, decoded.events)
             self._rate.note(chunk.end)
             self._changed.notify_all()
@@ -187,8 +193,9 @@ class Log:
             return self._tail.end > offset
 
     def dead_letters(self) -> Iterator[pa.RecordBatch]:
-        """The dead letters (`DEAD_LETTER_SCHEMA`) at this moment, by sequence and line."""
+        """The dead letters (`LISTED_LETTER_SCHEMA`) at this moment, in the order they were read."""
         with self._changed:
+            replayed = dict(self._replayed)
             committed = self._history.reached.stream or StreamPosition(0, 0)
             recent = [
                 letter
@@ -196,9 +203,13 @@ class Log:
                 for letter in chunk.dead
                 if (chunk.stream.epoch, letter.sequence) > (committed.epoch, committed.sequence)
             ]
-        yield from self._history.read_letters(committed)
-        if recent:
-            yield dead_letter_batch(recent)
+        number = 0
+        for batch in itertools.chain(self._history.letters.read(committed), [dead_letter_batch(recent)]):
+            numbers = range(number, number + batch.num_rows)
+            replays = pa.array([replayed.get(each) for each in numbers], pa.int64())
+            columns = [pa.array(numbers, pa.int64()), *batch.columns, replays]
+            yield pa.RecordBatch.from_arrays(columns, schema=LISTED_LETTER_SCHEMA)
+            number += batch.num_rows
 
     def flush(self) -> None:
         """Commits what is in memory, and returns when it is in the history.
@@ -233,6 +244,15 @@ class Log:
         self._lock.release()
         if self._failure is not None:
             raise self._failure
+
+    def _read_replays(self) -> dict[int, int]:
+        batches = self._history.replays.read(self._history.reached.stream or StreamPosition(0, 0))
+        return {row["number"]: row["sequence"] for batch in batches for row in batch.to_pylist()}
+
+    def _own_replays(self, replays: list[tuple[str, int]]) -> dict[int, int]:
+        """Of what was published again, the dead letters of this history, by number."""
+        named = [(letter.partition("."), sequence) for letter, sequence in replays]
+        return {int(number): sequence for (history, _, number), sequence in named if history == self.id[:8]}
 
     def _is_full(self) -> bool:
         options = self.options
@@ -284,7 +304,8 @@ class Log:
         )
         batches = [chunk.events for chunk in chunks if chunk.span is not None]
         dead = [letter for chunk in chunks for letter in chunk.dead]
-        self._commit_until_it_stands(lambda: self._history.commit(batches, dead, reached))
+        replays = [replay for chunk in chunks for replay in chunk.replays.items()]
+        self._commit_until_it_stands(lambda: self._history.commit(batches, dead, reached, replays))
         with self._changed:
             self._tail.mark_committed(len(chunks))
             self._last_error = None

@@ -98,7 +98,7 @@ class Maintenance:
         if due:
             self._vacuumed = time.monotonic()
         hours = self._vacuum_hours if due else None
-        for table in (self._history.events, self._history.letters):
+        for table in (self._history.events, self._history.letters.table, self._history.replays.table):
             table.maintain(vacuum_hours=hours)
 
     def _merge(self, run: list[DataFile]) -> bool:

@@ -64,7 +64,7 @@ class SideTable:
             if epoch > until.epoch:
                 return
             with self.table.storage.open_input(path) as source:
-                for batch in pq.ParquetFile(source).iter_batches(1000):
+                for batch in pq.ParquetFile(source, page_checksum_verification=True).iter_batches(1000):
                     kept = batch.filter(pc.field(SEQUENCE) <= until.sequence) if epoch == until.epoch else batch
                     if kept.num_rows:
                         yield kept.cast(self._schema)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -25,10 +26,15 @@ MERGED_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of the stream as it was appended: its events (`LOG_SCHEMA`), its dead letters, where it reaches."""
+    """A piece of the stream as it was appended: its events (`LOG_SCHEMA`), its dead letters, where it reaches.
+
+    Attributes:
+        replays: numbers of dead letters that it holds in readable form, each with its message's sequence.
+    """
 
     events: pa.RecordBatch
     dead: list[DeadLetter]
+    replays: Mapping[int, int]
     stream: StreamPosition
     span: Span | None
     end: int
@@ -36,7 +42,14 @@ class Chunk:
     appended: float
 
     @classmethod
-    def of(cls, decoded: Decoded, stream: StreamPosition, offset: int, now: float) -> Chunk:
+    def of(
+        cls,
+        decoded: Decoded,
+        stream: StreamPosition,
+        offset: int,
+        now: float,
+        replays: Mapping[int, int] = MappingProxyType({}),
+    ) -> Chunk:
         """A chunk whose events get the offsets from `offset` on."""
         rows = decoded.events.num_rows
         offsets = pa.array(np.arange(offset, offset + rows))
@@ -46,10 +59,10 @@ class Chunk:
             times = pc.min_max(events.column("timestamp").view(pa.int64())).as_py()
             span = Span(offset, offset + rows - 1, times["min"], times["max"])
         size = events.nbytes + CHUNK_BYTES + sum(len(letter.payload) + CHUNK_BYTES for letter in decoded.dead)
-        return cls(events, decoded.dead, stream, span, offset + rows, size, now)
+        return cls(events, decoded.dead, replays, stream, span, offset + rows, size, now)
 
     def joined(self, following: Sequence[Chunk]) -> Chunk:
-        """This chunk and those that follow it as one, without their dead letters, which are committed."""
+        """This chunk and those that follow it as one, without what is committed beside their events."""
         parts = [chunk for chunk in (self, *following) if chunk.span is not None]
         last = following[-1]
         events = pa.concat_batches([part.events for part in parts] or [self.events])
@@ -58,7 +71,7 @@ class Chunk:
         if spans:
             earliest, latest = min(span.first_time for span in spans), max(span.last_time for span in spans)
             span = Span(spans[0].first_offset, spans[-1].last_offset, earliest, latest)
-        return Chunk(events, [], last.stream, span, last.end, events.nbytes + CHUNK_BYTES, self.appended)
+        return Chunk(events, [], {}, last.stream, span, last.end, events.nbytes + CHUNK_BYTES, self.appended)
 
 
 class Tail:

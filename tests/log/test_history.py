@@ -186,11 +186,11 @@ def test_vacuum_removes_what_was_merged_and_nothing_else(tmp_path: Path) -> None
     commit(history, 3, 1, dead=1)
     assert history.events.maintain(vacuum_hours=24) == 0
     assert history.events.maintain(vacuum_hours=0) == 3
-    assert history.letters.maintain(vacuum_hours=0) == 0
+    assert history.letters.table.maintain(vacuum_hours=0) == 0
     assert not any((tmp_path / "events" / path).exists() for path in merged)
     commit(history, 5, 1)
     assert ids(tmp_path) == [*numbers(4), "5"]
-    assert len(History(str(tmp_path)).letters.add_actions()) == 1
+    assert len(History(str(tmp_path)).letters.table.add_actions()) == 1
 
 
 @pytest.mark.parametrize("table", ["events", "dead_letters"])
