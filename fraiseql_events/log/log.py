@@ -326,7 +326,7 @@ class Log:
                 log.error("%s; trying again in %g s", error, wait)
                 with self._changed:
                     self._last_error = str(error)
-                    self._changed.wait(wait)
+                    self._changed.wait_for(lambda: self._closing, wait)  # what comes in meanwhile does not hurry it
             finally:
                 self._commit_began = None
 

@@ -156,6 +156,27 @@ def test_columns_come_in_the_order_asked_for(mixed: Feeder) -> None:
     assert set(first.column("entity_type").to_pylist()) == {"User"}
 
 
+def test_a_commit_that_failed_is_tried_again_after_a_pause_whatever_comes_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(str(tmp_path), LogOptions(commit_events=1000, commit_seconds=0.01))
+    tries: list[float] = []
+
+    def full(*arguments: object) -> None:
+        tries.append(time.monotonic())
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fraiseql_events.log.history.History.commit", full)
+        feeder = Feeder(log)
+        for _ in range(100):
+            feeder.feed_many(1)
+            time.sleep(0.01)
+    assert 2 <= len(tries) <= 4, "a full disk is to be asked now and then"
+    log.close()
+    assert log.status.committed == 100
+
+
 def test_a_view_stays_as_it_is_while_the_log_commits_and_merges(log: Log) -> None:
     feeder = Feeder(log)
     views = []
