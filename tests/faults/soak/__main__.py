@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same sequence of faults")
     parser.add_argument("--report", type=Path, help="a page of Markdown")
     options = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background ignores it, and so would our children
     logging.disable(logging.WARNING)  # the followers' own, at each fault
     folder = Path(tempfile.mkdtemp(prefix="fraiseql-events-soak-"))
     soak = Soak(folder, seconds=options.seconds, rate=options.rate, seed=options.seed)

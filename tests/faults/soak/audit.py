@@ -12,7 +12,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from fraiseql_events import EventClient
-from tests.faults.soak.publisher import Event, micros
+from tests.faults.soak.publisher import Event
 from tests.test_mixed import dead
 
 
@@ -76,6 +76,3 @@ def disk_faults(store: Path, events: int) -> list[str]:
     """The history as Delta Lake itself reads it."""
     table = DeltaTable(store / "events").to_pyarrow_table(columns=["offset"])
     return sequence_faults("the Delta table", np.sort(table["offset"].to_numpy()), range(events))
-
-
-__all__ = ["disk_faults", "history_faults", "letter_faults", "micros", "sequence_faults", "status_faults"]

@@ -29,7 +29,6 @@ class Fault:
         group: what it strikes; two faults at once strike two things.
         make: holds it as long as its context is open.
         hold: the least and the most seconds that it is held.
-        stops_reading: whether serve can read nothing of NATS meanwhile.
         ends_serve: whether serve is another process afterwards.
     """
 
@@ -37,7 +36,6 @@ class Fault:
     group: str
     make: Callable[[Stand], AbstractContextManager[None]]
     hold: tuple[float, float]
-    stops_reading: bool = False
     ends_serve: bool = False
 
 
@@ -169,13 +167,13 @@ FAULTS = (
     Fault("serve: kill -9", "serve", serve_is_killed, (0, 2), ends_serve=True),
     Fault("serve: SIGTERM, started again", "serve", serve_is_stopped, (0, 2), ends_serve=True),
     Fault("serve: frozen (SIGSTOP)", "serve", serve_is_frozen, (1, 9)),
-    Fault("NATS: kill -9", "nats", nats_is_killed, (0, 7), stops_reading=True),
-    Fault("NATS: stopped, started again", "nats", nats_is_stopped, (0, 7), stops_reading=True),
-    Fault("NATS: frozen (SIGSTOP)", "nats", nats_is_frozen, (1, 12), stops_reading=True),
+    Fault("NATS: kill -9", "nats", nats_is_killed, (0, 7)),
+    Fault("NATS: stopped, started again", "nats", nats_is_stopped, (0, 7)),
+    Fault("NATS: frozen (SIGSTOP)", "nats", nats_is_frozen, (1, 12)),
     Fault("consumer deleted", "consumer", the_consumer_is_deleted, (0, 0)),
     Fault("bridge's connection: cut", "bridge", cut("nats_way"), (0, 0)),
     Fault("bridge's connection: dead without a word", "bridge", deadened("nats_way"), (0, 0)),
-    Fault("bridge's connection: frozen", "bridge", frozen("nats_way"), (1, 12), stops_reading=True),
+    Fault("bridge's connection: frozen", "bridge", frozen("nats_way"), (1, 12)),
     Fault("bridge's connection: slow", "bridge", slow("nats_way", 0.1), (2, 6)),
     Fault("follower's connection: cut", "follower", cut("follower_way"), (0, 0)),
     Fault("follower's connection: dead without a word", "follower", deadened("follower_way"), (0, 0)),

@@ -110,11 +110,17 @@ class FollowingProcess:
             self.offsets.append(row["offset"])
 
     def close(self) -> int:
-        self._process.send_signal(signal.SIGINT)
-        code = self._process.wait(15)
-        self._sink.close()
-        self._words.close()
-        return code
+        """Ends it as Ctrl-C does; its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            self._sink.close()
+            self._words.close()
 
 
 class RandomReader:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
+import traceback
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,11 +21,11 @@ from tests.faults.soak.audit import disk_faults, history_faults, letter_faults, 
 from tests.faults.soak.faults import DISK_FULL, FAULTS, Step, plan
 from tests.faults.soak.followers import Committed, Following, FollowingProcess, RandomReader, expected_offsets
 from tests.faults.soak.publisher import ENTITIES, Publisher, messages
-from tests.faults.soak.sampler import LIFE_SECONDS, Sampler, heavy, lies
+from tests.faults.soak.sampler import LIFE_SECONDS, Sampler, Weight, heavy, lies
 from tests.faults.soak.stand import Stand
 
 RECOVERY_SECONDS = 60.0
-QUIET_SECONDS = 180.0
+QUIET_SECONDS = 90.0
 #: A shorter soak holds its faults for half as long, to meet more of them.
 UNHURRIED_SECONDS = 300
 #: In this part of a long soak serve is left alive, so that its memory can be judged.
@@ -41,7 +42,7 @@ class Result:
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    lives: dict[int, list[object]] = field(default_factory=dict)
+    lives: dict[int, list[Weight]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -66,17 +67,18 @@ class Soak:
 
     def run(self) -> Result:
         """Runs it to its end; what is wrong is in the result."""
-        keep = True
         try:
             self._publisher.start()
             self._trouble()
             self._become_quiet()
             self._audit()
-            keep = bool(self.result.wrong)
+        except Exception as error:  # noqa: BLE001 (what is known by then is to be seen all the same)
+            traceback.print_exc()
+            self.result.wrong += [*self._stand.violations, f"the soak broke off: {type(error).__name__}: {error}"]
         finally:
-            for one in (self._quick, self._proxied, self._slow, self._orders):
+            for one in self._followers:
                 one.close()
-            self._stand.end(keep=keep)
+            self._stand.end(keep=bool(self.result.wrong))
         return self.result
 
     def _trouble(self) -> None:
@@ -158,15 +160,14 @@ class Soak:
             wrong += sequence_faults(f"offsets of follower {one.name}", one.offsets, self._expected(one))
         stored = stand.nats.manage(lambda js: js.stream_info(STREAM)).state.messages
         wrong += [] if stored == publisher.sent else [f"the stream holds {stored} messages of {publisher.sent}"]
-        with contextlib.suppress(StopIteration):
-            wrong += self._history_faults(events)
+        wrong += self._history_faults(events)
         wrong += letter_faults(stand.url, publisher.dead)
         wrong += status_faults(stand.url, events, len(publisher.dead), publisher.sent)
         self._sampler.stop()
         wrong += lies(self._sampler.words, publisher.progress, stand.calm_moments)
         wrong += heavy(self._sampler.lives)
         self._count(events)
-        if (code := self._process.close()) != 0:
+        if self._process.error is None and (code := self._process.close()) != 0:
             wrong.append(f"the follower in a process ended with {code} on SIGINT")
         if (code := stand.serve.end(signal.SIGTERM)) != 0:
             wrong.append(f"serve ended with {code} in the end, see serve.log")
@@ -181,6 +182,7 @@ class Soak:
 
     def _count(self, events: int) -> None:
         self.result.lives = dict(self._sampler.lives)
+        states = Counter(word.state for word in self._sampler.words)
         self.result.counts = {
             "messages published": self._publisher.sent,
             "events in the history": events,
@@ -193,5 +195,5 @@ class Soak:
             "events in random reads": self._reader.rows,
             "random reads that met a serve that was away": self._reader.failed,
             "lives of serve": self._stand.lives,
-            "looks at its state": len(self._sampler.words),
+            **{f"looks at serve that found it {state}": count for state, count in sorted(states.items())},
         }
