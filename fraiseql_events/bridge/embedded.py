@@ -28,6 +28,8 @@ START_SECONDS: Final = 15
 STOP_SECONDS: Final = 5
 #: With less room on its disk a server is not started.
 ROOM_BYTES: Final = 4 << 20
+#: With less it cannot write a message.
+FULL_BYTES: Final = 64 << 10
 _NO_ROOM: Final = (b"no space left on device", b"not enough space on the disk")
 _LOG: Final = "nats-server.log"
 _CONFIG: Final = """\
@@ -111,17 +113,17 @@ class EmbeddedNats(Closing):
             source.seek(self._log_read)
             said = source.read()
         self._log_read += len(said)
-        if any(sign in said for sign in _NO_ROOM):
+        if self._room() < FULL_BYTES or any(sign in said for sign in _NO_ROOM):  # its log may find no room either
             self.trouble = f"the embedded NATS server takes no messages: the disk of {self._folder} is full"
-        if self.trouble is not None and self._has_room():
+        if self.trouble is not None and self._room() >= ROOM_BYTES:
             log.warning("the disk of the embedded nats-server was full: it is started anew")
             _end([self._process])
 
-    def _has_room(self) -> bool:
-        return shutil.disk_usage(self._folder).free >= ROOM_BYTES
+    def _room(self) -> int:
+        return shutil.disk_usage(self._folder).free
 
     def _start(self, port: int) -> tuple[subprocess.Popen[bytes], str]:
-        if not self._has_room():
+        if self._room() < ROOM_BYTES:
             raise NatsUnavailable(f"the embedded NATS server cannot start: the disk of {self._folder} is full")
         for old in self._folder.glob("*.ports"):
             old.unlink()
