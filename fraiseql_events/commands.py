@@ -44,7 +44,13 @@ def serve(options: Namespace) -> int:
     stop = _stop_on_signals()
     _raise_file_limit()
     wanted = _service_options(options, listen=options.listen, max_streams=options.max_streams)
-    with Service(wanted) as service:
+    try:
+        service = Service(wanted, stop=stop)
+    except EventsError:
+        if stop.is_set():
+            return 0
+        raise
+    with service:
         print(f"ready {service.url}", flush=True)
         while not stop.wait(0.2):
             if service.failed.is_set():

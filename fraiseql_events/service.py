@@ -80,14 +80,18 @@ class ServiceOptions:
 class Service(Closing):
     """Runs from the moment that it is made until `close`; a context manager.
 
+    Args:
+        options: what it reads, where it keeps it, and where it answers.
+        stop: ends the start, when it is set meanwhile.
+
     Raises:
         NatsUnavailable: no NATS server, or no JetStream.
         StoreError: the store cannot be opened.
         StreamMismatch: the store was filled from another stream.
-        ServiceError: the address is taken.
+        ServiceError: the address is taken, or the start was ended.
     """
 
-    def __init__(self, options: ServiceOptions) -> None:
+    def __init__(self, options: ServiceOptions, *, stop: threading.Event | None = None) -> None:
         self.options = options
         self.failed = threading.Event()
         self._started = time.monotonic()
@@ -105,7 +109,7 @@ class Service(Closing):
                 self._stream_options(), self.log, start=self.log.reached, on_failure=lambda error: self.failed.set()
             )
             stack.callback(self.bridge.stop)
-            self.bridge.start()
+            self.bridge.start(stop=stop)
             if options.listen is not None:
                 self._server = EventServer(
                     self.log, options.listen, status=self.status, max_streams=options.max_streams

@@ -102,19 +102,29 @@ class Bridge:
         self._sequence = start.sequence if start else 0
         self._reader: StreamReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
         self._reading = threading.Thread(target=self._read, name="fraiseql-events-nats", daemon=True)
         self._decoding = threading.Thread(target=self._decode, name="fraiseql-events-decode", daemon=True)
 
-    def start(self) -> None:
+    def start(self, *, stop: threading.Event | None = None) -> None:
         """Connects and begins to read.
 
+        Args:
+            stop: gives up, when it is set meanwhile.
+
         Raises:
+            ServiceError: it was given up.
             NatsUnavailable: no server, or no JetStream.
             StreamMismatch: the stream is not the one that the position is from.
         """
         self._reading.start()
         self._decoding.start()
-        if not self._opened.wait(OPEN_SECONDS):
+        deadline = time.monotonic() + OPEN_SECONDS
+        while not self._opened.wait(0.1) and time.monotonic() < deadline:
+            if stop is not None and stop.is_set():
+                self.stop()
+                raise ServiceError("it was stopped during its start")
+        if not self._opened.is_set():
             self.stop()
             raise NatsUnavailable(f"the NATS server did not answer within {OPEN_SECONDS} seconds")
         if self._failure is not None:
@@ -124,10 +134,10 @@ class Bridge:
     def stop(self) -> None:
         """Stops reading, hands over what has been read, and ends the threads."""
         self._stopping.set()
-        loop, reader = self._loop, self._reader
-        if loop is not None and reader is not None:
+        loop, reader, task = self._loop, self._reader, self._task
+        if loop is not None and task is not None:
             try:
-                loop.call_soon_threadsafe(reader.stop)
+                loop.call_soon_threadsafe(reader.stop if reader is not None else task.cancel)
             except RuntimeError:
                 pass  # the loop has ended by itself
         if self._reading.is_alive():
@@ -179,6 +189,8 @@ class Bridge:
     def _read(self) -> None:
         try:
             asyncio.run(self._connect_and_read())
+        except asyncio.CancelledError:
+            pass  # stopped before it was connected
         except EventsError as error:
             self._fail(error)
         except Exception as error:  # the supervised loop: whatever ends it is said, by `status` and to the log
@@ -188,11 +200,14 @@ class Bridge:
             self._opened.set()
 
     async def _connect_and_read(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._stopping.is_set():
+            return
         client = await connect(self._options.nats, name=f"{self._options.consumer} bridge")
         try:
             reader = StreamReader(client, self._options, self._start, deliver=self._take, has_room=self._has_room)
             await reader.open()
-            self._loop, self._reader = asyncio.get_running_loop(), reader
+            self._reader = reader
             self._opened.set()
             if not self._stopping.is_set():
                 await reader.run()
