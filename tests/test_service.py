@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,25 +25,6 @@ def test_a_service_that_is_started_twice_is_refused_and_the_first_goes_on(tmp_pa
         until(lambda: service.status()["offset"] == 1)
         assert EventClient(service.url).read("Order").height == 1
         assert service.status()["last_error"] is None
-
-
-def test_a_dozen_starts_leave_nothing_behind(tmp_path: Path) -> None:
-    def state() -> tuple[int, int, int]:
-        process = psutil.Process()
-        return threading.active_count(), process.num_fds(), len(process.children())
-
-    before: list[tuple[int, int, int]] = []
-    for round_ in range(12):
-        with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
-            assert service.status()["offset"] == round_
-            publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
-            until(lambda: service.status()["offset"] == round_ + 1)  # noqa: B023
-        service.close()
-        if round_ >= 2:  # the first ones load libraries
-            before.append(state())
-    assert max(threads for threads, _, _ in before) <= before[0][0] + 1
-    assert max(files for _, files, _ in before) <= before[0][1] + 2
-    assert max(children for _, _, children in before) == before[0][2]
 
 
 def test_an_embedded_server_that_dies_does_not_end_the_service(tmp_path: Path) -> None:

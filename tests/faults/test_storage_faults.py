@@ -90,7 +90,10 @@ def test_a_disk_that_is_full_at_the_start_is_said(tmp_path: Path, old: bool) -> 
 
 def test_an_embedded_nats_server_goes_on_after_its_disk_was_full(tmp_path: Path) -> None:
     """nats-server would refuse every message until it is started again, and so it is started again."""
-    with small_disk(tmp_path / "disk", 48) as disk, Serve("--embedded", "--store", disk.folder / "store") as serve:
+    with (
+        small_disk(tmp_path / "disk", 48) as disk,
+        Serve("--embedded", "--store", disk.folder / "store", "--commit-seconds", "0.3") as serve,
+    ):
         url = serve.wait_until_ready()
         target = StreamOptions(nats=status(url)["nats"])
         publish([("entity.change.x.y", one) for one in payloads(0, 10_000)], target)
