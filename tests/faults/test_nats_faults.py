@@ -249,6 +249,21 @@ def test_messages_that_are_purged_unread_are_missed(server: NatsServer, tmp_path
             audit(bridge, [*range(110), *range(170, 200), *range(210, 220)], missed=70)
 
 
+def test_messages_that_go_before_the_first_is_read_are_missed_once_the_stream_is_served(
+    server: NatsServer, proxy: Proxy, tmp_path: Path
+) -> None:
+    with served(proxy.port, tmp_path / "store") as bridge:
+        proxy.frozen.set()
+        time.sleep(0.2)  # until the proxy has seen it
+        proxy.cut()
+        server.publish(events(0, 100))
+        server.manage(lambda js: js.purge_stream(STREAM, keep=10))
+        proxy.frozen.clear()
+        audit(bridge, range(90, 100), missed=90)
+    with served(proxy.port, tmp_path / "store") as bridge:
+        audit(bridge, range(90, 100), missed=90)
+
+
 def test_messages_that_age_out_unread_are_missed(server: NatsServer, tmp_path: Path) -> None:
     server.manage(lambda js: js.add_stream(name=STREAM, subjects=["entity.change.>"], max_age=1))
     with served(server.port, tmp_path / "store") as bridge:
@@ -272,6 +287,7 @@ def test_messages_that_are_discarded_while_the_bridge_is_held_up_are_missed(tmp_
             server.publish(events(0, 100))
             audit(bridge, range(100))
             proxy.frozen.set()
+            time.sleep(0.2)  # until the proxy has seen it
             server.publish(events(100, 40_000))  # more than the pulls that are under way ask for
             proxy.frozen.clear()
             until(lambda: bridge.status["stream_seq"] == 40_000)

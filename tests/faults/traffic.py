@@ -8,11 +8,13 @@ from typing import Self
 
 import nats
 import nats.errors
+from nats.js import JetStreamContext
 
 from tests.faults.nats import NatsServer
 from tests.following import events
 
 SUBJECT = "entity.change.Order.created"
+TRIES = 200
 
 
 class Traffic:
@@ -34,21 +36,26 @@ class Traffic:
         client = await nats.connect(
             self._url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=ignore, connect_timeout=2
         )
-        stream = client.jetstream()
         while not self._ending.is_set():
+            await self._publish_one(client.jetstream())
+        await client.close()
+
+    async def _publish_one(self, stream: JetStreamContext) -> None:
+        (event,) = events(self.count, self.count + 1)
+        for _ in range(TRIES):  # until it is acknowledged, even when this is ending: it may be in the stream
             try:
-                (event,) = events(self.count, self.count + 1)
                 await stream.publish(SUBJECT, event, timeout=0.5, headers={"Nats-Msg-Id": str(self.count)})
                 self.count += 1
+                return
             except (nats.errors.Error, OSError):
                 await asyncio.sleep(0.05)
-        await client.close()
+        raise AssertionError(f"event {self.count} was never acknowledged")
 
     def end(self) -> int:
         """Ends when the last one is acknowledged; how many there are."""
         self._ending.set()
         self._thread.join(15)
-        assert not self._thread.is_alive(), "the last event was never acknowledged"
+        assert not self._thread.is_alive(), "the last event is not acknowledged"
         return self.count
 
     def __enter__(self) -> Self:
