@@ -65,3 +65,8 @@ class Missed:
             self._given_up = range(self._given_up.start if follows else behind + 1, first)
             self._floor = first - 1
         return gone
+
+    def reach_end(self, read: int, last: int) -> int:
+        """All that the stream holds up to `last` has come, and `read` is the last of it: the rest is given up."""
+        self._floor = max(self._floor, min(self._baseline, last))
+        return self.give_up(read, last + 1)

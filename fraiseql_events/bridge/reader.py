@@ -333,6 +333,8 @@ class StreamReader:
         self.last_sequence = max(self.last_sequence, stream.state.last_seq)
         if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:
             self.pending = info.num_pending or 0
+            if not self.pending:
+                self._note_missed(self._missed.reach_end(self.position.sequence, stream.state.last_seq))
         self._watch_progress()
 
     def _watch_progress(self) -> None:
