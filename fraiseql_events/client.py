@@ -42,6 +42,7 @@ class StreamOptions(TypedDict, total=False):
     columns: Sequence[str] | None
     event_types: Sequence[str] | None
     after_offset: int | None
+    history: str | None
     batch_size: int
     follow: bool
 
@@ -117,6 +118,7 @@ class EventClient(Closing):
         columns: Sequence[str] | None = None,
         event_types: Sequence[str] | None = None,
         after_offset: int | None = None,
+        history: str | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         follow: bool = False,
         frames: Frames = "polars",
@@ -131,6 +133,8 @@ class EventClient(Closing):
             columns: only these, in this order; ``"offset"`` may be one.
             event_types: only events of these types, such as ``["Order.Created"]``.
             after_offset: only events after this offset; see `EventStream.offset`.
+            history: what it is an offset of; see `EventStream.history`. Another history is refused, instead of being
+                read from a place that means nothing there.
             batch_size: the most rows in a frame.
             follow: go on with what arrives, until `end` has passed, or for ever without one.
             frames: ``"polars"``, ``"pandas"`` or ``"arrow"`` (record batches).
@@ -151,6 +155,7 @@ class EventClient(Closing):
             columns=_names("columns", columns),
             event_types=_names("event_types", event_types),
             after_offset=_integer(after_offset),
+            history=history,
             batch_size=_integer(batch_size),
             mode="streaming" if follow else "batch",
         )

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from fraiseql_events.bridge.bridge import BridgeStatus
 from fraiseql_events.errors import EventsError
-from fraiseql_events.log.log import LogStatus
+from fraiseql_events.log.status import LogStatus
 
 State = Literal["live", "catching-up", "quiet", "stalled", "failed"]
 

@@ -63,6 +63,7 @@ class EventStream(Closing, Generic[F]):
     Attributes:
         schema: the columns.
         offset: the offset that has been read up to; ``after_offset=`` goes on behind it. None before the first batch.
+        history: what `offset` is an offset of; kept with it, ``history=`` tells a server that has another history.
         reconnects: how often the rest was asked for again.
         rows: events read so far.
     """
@@ -85,6 +86,7 @@ class EventStream(Closing, Generic[F]):
         self._pause = _FIRST_PAUSE
         self.schema: Final = schema
         self.offset: int | None = None
+        self.history: str | None = ticket.history
         self.reconnects = 0
         self.rows = 0
 
@@ -218,6 +220,7 @@ class EventStream(Closing, Generic[F]):
             self.offset = place["next_offset"] - 1
         if self.offset != before:
             self._failing_since = None
+        self.history = place.get("history", self.history)
         self._asked = True
         self.rows += batch.num_rows
         self._goal = max(self._goal, place.get("until") or 0)
@@ -252,7 +255,7 @@ class EventStream(Closing, Generic[F]):
         if self.offset is None:
             return self._ticket
         left = None if self._ticket.limit is None else self._ticket.limit - self.rows
-        return replace(self._ticket, after_offset=self.offset, limit=left)
+        return replace(self._ticket, after_offset=self.offset, history=self.history, limit=left)
 
     def _place(self) -> str:
         return "at its start" if self.offset is None else f"after offset {self.offset}"

@@ -40,10 +40,14 @@ _KEYS: Final = (
     "mode",
     "limit",
     "after_offset",
+    "history",
     "event_types",
     "columns",
     "batch_size",
 )
+
+
+_HISTORY: Final = re.compile(r"[0-9a-f]{8}(\.[0-9a-f]{16}\.\d{1,18})?", re.ASCII)
 
 
 class NotATicket(InvalidArgument):
@@ -66,6 +70,7 @@ class Ticket:
         mode: ``batch`` ends after what is there, ``streaming`` goes on with what arrives.
         limit: the most events wanted; None is all.
         after_offset: only events after this offset.
+        history: what `after_offset` is an offset of, as the server has named it: another one is refused.
         event_types: only events of these types; None is all.
         columns: these columns, in this order (``offset`` may be one); None is the eight of `SCHEMA`.
         batch_size: the most rows in a batch.
@@ -83,6 +88,7 @@ class Ticket:
     mode: Mode = "batch"
     limit: int | None = None
     after_offset: int | None = None
+    history: str | None = None
     event_types: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -97,6 +103,7 @@ class Ticket:
             raise InvalidArgument(f"mode {shown(self.mode)} is unknown: batch or streaming{near(self.mode, _MODES)}")
         _check_integer("limit", self.limit, 0, MAX_INT)
         _check_integer("after_offset", self.after_offset, -1, MAX_INT)
+        _check_history(self.history)
         _check_integer("batch_size", self.batch_size, 1, MAX_BATCH_SIZE)
         _check_names("event_types", self.event_types)
         _check_columns(self.columns)
@@ -123,8 +130,8 @@ class Ticket:
 
     def to_path(self) -> str | None:
         """The path form; None when the ticket asks for more than that form can say."""
-        more = (self.limit, self.after_offset, self.event_types, self.columns)
-        if more != (None,) * 4 or self.batch_size != DEFAULT_BATCH_SIZE:
+        more = (self.limit, self.after_offset, self.history, self.event_types, self.columns)
+        if more != (None,) * 5 or self.batch_size != DEFAULT_BATCH_SIZE:
             return None
         start = "" if self.start is None else format_start(self.start)
         end = "" if self.end is None else format_end(self.end)
@@ -146,7 +153,7 @@ class Ticket:
             values["start_date"] = format_start(self.start)
         if self.end is not None:
             values["end_date"] = format_end(self.end)
-        for key in ("limit", "after_offset", "event_types", "columns"):
+        for key in ("limit", "after_offset", "history", "event_types", "columns"):
             if (value := getattr(self, key)) is not None:
                 values[key] = value
         if self.mode != "batch":
@@ -189,6 +196,7 @@ class Ticket:
             mode=cast("Mode", _optional_string("mode", values.get("mode")) or "batch"),
             limit=values.get("limit"),
             after_offset=values.get("after_offset"),
+            history=_optional_string("history", values.get("history")),
             event_types=_names(values.get("event_types"), "event_types"),
             columns=_names(values.get("columns"), "columns"),
             batch_size=DEFAULT_BATCH_SIZE if values.get("batch_size") is None else values["batch_size"],
@@ -238,6 +246,11 @@ def _check_integer(name: str, value: object, least: int, most: int) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidArgument(f"{name} is {shown(value)}: it must be a whole number from {least} to {most}")
+
+
+def _check_history(history: str | None) -> None:
+    if history is not None and not (isinstance(history, str) and _HISTORY.fullmatch(history)):
+        raise InvalidArgument(f"history is {shown(history)}: it must be one that a server has named, such as 1b671a64")
 
 
 def _check_names(name: str, values: tuple[str, ...] | None) -> None:

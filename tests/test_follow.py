@@ -25,6 +25,7 @@ from fraiseql_events.event import OFFSET
 from fraiseql_events.log import LogOptions
 from tests.following import events, following
 from tests.mixed import an_event
+from tests.places import place_of
 from tests.processes import COMMAND, Serve
 from tests.proxy import Proxy
 from tests.waiting import until
@@ -96,7 +97,7 @@ def test_a_quiet_stream_has_heartbeats_and_batches_have_their_place(start: Start
     with flight.connect(service.url) as client:
         reader = client.do_get(flight.Ticket(b"events:Order:::streaming"))
         chunks = [reader.read_chunk() for _ in range(3)]
-        places = [json.loads(chunk.app_metadata.to_pybytes()) for chunk in chunks]
+        places = [place_of(chunk) for chunk in chunks]
         assert [chunk.data.num_rows for chunk in chunks][-2:] == [0, 0]
         assert places[-1] == {"first_offset": None, "last_offset": None, "heartbeat": True, "next_offset": 3}
         reader.cancel()

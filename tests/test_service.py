@@ -92,9 +92,9 @@ def test_the_state_is_a_word_and_a_sentence(tmp_path: Path, monkeypatch: pytest.
 def test_a_bridge_that_is_behind_is_catching_up() -> None:
     from fraiseql_events.bridge.bridge import BridgeStatus
     from fraiseql_events.health import assess
-    from fraiseql_events.log.log import LogStatus
+    from fraiseql_events.log.status import LogStatus
 
-    log = LogStatus(10, 0, 0, None, {}, 500.0, None)
+    log = LogStatus(10, 0, 0, 0, None, {}, 500.0, None)
     bridge = BridgeStatus(sequence=0, last_sequence=9000, lag=9000, missed=0, trouble=None, waiting=0.0, failure=None)
     assert assess(log, bridge, None) == ("catching-up", "9000 messages behind the stream")
 

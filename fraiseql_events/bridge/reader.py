@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.subscription import Subscription
@@ -22,17 +20,11 @@ from fraiseql_events.bridge.messages import Messages, replayed_letter
 from fraiseql_events.bridge.missed import Missed
 from fraiseql_events.bridge.natspy import BulkClient, Frames
 from fraiseql_events.bridge.position import StreamPosition, digest
+from fraiseql_events.bridge.pulls import HEARTBEAT_SECONDS, Pulls
 from fraiseql_events.errors import NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
 
-PULL_MESSAGES: Final = 10_000
-PULL_BYTES: Final = 8 << 20
-#: A NATS server drops a client that does not take what it has sent within ten seconds: a slow link gets less at once.
-LEAST_PULL_BYTES: Final = 256 << 10
-PULLS_IN_FLIGHT: Final = 2
-PULL_SECONDS: Final = 10
-HEARTBEAT_SECONDS: Final = 2
 SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 #: So long may messages wait in the stream, and there be room for them, before the consumer is made anew.
 STUCK_SECONDS: Final = 10
@@ -40,16 +32,6 @@ POLL_SECONDS: Final = 1.0
 
 _ACK: Final = b"$JS.ACK."
 _HEARTBEAT: Final = b"100"
-_NORMAL_ENDS: Final = (b"404", b"408")
-
-
-@dataclass(slots=True)
-class _Pull:
-    """A request for messages that the server has not yet answered in full."""
-
-    reply: bytes
-    wanted: int
-    deadline: float
 
 
 class StreamReader:
@@ -79,11 +61,9 @@ class StreamReader:
         self._options = options
         self._deliver = deliver
         self._has_room = has_room
-        self._pulls: deque[_Pull] = deque()
+        self._pulls = Pulls(client.max_payload)
         self._subscription: Subscription | None = None
         self._inbox = ""
-        self._pull_number = 0
-        self._pull_bytes = PULL_BYTES
         self._consumer_sequence = 0
         self._broken: str | None = None
         self._said: str | None = None
@@ -210,6 +190,8 @@ class StreamReader:
                 self._receive_message(messages, frames, index, reply.split(b"."))
         if messages.sequences:
             self.last_sequence = max(self.last_sequence, messages.sequences[-1])
+            jumped, self._jumped = self._jumped, 0
+            self._note_missed(jumped)
             self.position = replace(
                 self.position,
                 sequence=messages.sequences[-1],
@@ -217,8 +199,6 @@ class StreamReader:
                 digest=digest(messages.payloads[-1]),
                 missed=self.position.missed - self._missed.come_late(messages.sequences),
             )
-            jumped, self._jumped = self._jumped, 0
-            self._note_missed(jumped)
             self._deliver(messages, self.position)
             self._progressed = self._heard
             self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
@@ -243,33 +223,18 @@ class StreamReader:
         messages.pending = int(words[at + 3])
         if (header := frames.headers[index]) is not None and (letter := replayed_letter(header)) is not None:
             messages.replays[sequence] = letter
-        self._count_down()
-
-    def _count_down(self) -> None:
-        if self._pulls:
-            self._pulls[0].wanted -= 1
-            if self._pulls[0].wanted <= 0:
-                self._pulls.popleft()
-                self._pull_bytes = min(self._pull_bytes + LEAST_PULL_BYTES, PULL_BYTES)
+        self._pulls.count_down()
 
     def _receive_status(self, subject: bytes, header: bytes | None) -> None:
         status, _, description = (header or b"").partition(b"\r\n")[0].partition(b" ")[2].partition(b" ")
         if status == _HEARTBEAT:
             return
-        self._pulls = deque(pull for pull in self._pulls if pull.reply != subject)
-        if b"Exceeds MaxBytes" in description:  # one message alone is larger
-            self._pull_bytes = max(PULL_BYTES, 2 * self._client.max_payload)
-            return
-        if status in _NORMAL_ENDS or b"MaxBytes" in description or b"Batch Completed" in description:
-            self._pull_bytes = min(self._pull_bytes + LEAST_PULL_BYTES, max(self._pull_bytes, PULL_BYTES))
-            return
-        text = f"{status.decode()} {description.decode('utf-8', 'replace')}"
-        self._broken = self._broken or f"the server ended a pull: {text}"
+        self._broken = self._broken or self._pulls.end(subject, status, description)
 
     async def _keep_reading(self) -> None:
         if self._client.stats["reconnects"] != self._reconnects:
             self._broken = self._broken or "the connection was made anew"
-            self._pull_bytes = max(self._pull_bytes // 4, LEAST_PULL_BYTES)
+            self._pulls.shrink()
         elif self._pulls and self._client.is_connected and time.monotonic() - self._last_sign() > SILENCE_SECONDS:
             self._broken = self._broken or f"nothing was heard of the NATS server for {SILENCE_SECONDS} seconds"
         if self._broken is not None:
@@ -280,10 +245,7 @@ class StreamReader:
             self._said = self._broken
             await self.open()
             self._said = None
-        now = time.monotonic()
-        while self._pulls and self._pulls[0].deadline < now:
-            self._pulls.popleft()
-        while len(self._pulls) < PULLS_IN_FLIGHT and self._has_room():
+        while self._pulls.are_few and self._has_room():
             await self._pull()
 
     def _last_sign(self) -> float:
@@ -304,19 +266,11 @@ class StreamReader:
         self._heard = self._progressed = time.monotonic()
 
     async def _pull(self) -> None:
-        self._pull_number += 1
-        reply = f"{self._inbox}.{self._pull_number}"
-        request = {
-            "batch": PULL_MESSAGES,
-            "max_bytes": self._pull_bytes,
-            "expires": PULL_SECONDS * 10**9,
-            "idle_heartbeat": HEARTBEAT_SECONDS * 10**9,
-        }
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._options.stream}.{self._options.consumer}"
         if not self._pulls:
             self._heard = time.monotonic()
-        self._pulls.append(_Pull(reply.encode(), PULL_MESSAGES, time.monotonic() + PULL_SECONDS + HEARTBEAT_SECONDS))
-        await self._client.publish(subject, msgspec.json.encode(request), reply=reply)
+        reply, request = self._pulls.add(self._inbox)
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._options.stream}.{self._options.consumer}"
+        await self._client.publish(subject, request, reply=reply)
 
     async def _poll(self) -> None:
         """Asks how far the stream is ahead, for status; what comes in says it only while something comes in."""

@@ -19,6 +19,7 @@ from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handle
 from fraiseql_events.flight.keepalive import Keepalive
 from fraiseql_events.flight.wire import LOOK_SECONDS, Request, wire_batches, wire_schema
 from fraiseql_events.log import Cursor, Filter, Log
+from fraiseql_events.log.place import Place
 from fraiseql_events.log.ranges import EntityRange
 from fraiseql_events.ticket import NotATicket, Ticket, quote_entity
 from fraiseql_events.timestamps import format_time, micros_of_datetime
@@ -99,6 +100,7 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         """Streams the events that a ticket asks for, in offset order."""
         wanted = Ticket.decode(ticket.ticket)
         condition = Filter.of(wanted)
+        self._check_place(wanted)
         with self._counting:
             self._check_room()
         items = guard(self._until_stopped(self._answer(wanted, condition, context)))
@@ -119,7 +121,19 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         until = None if live else self._log.offset
         looks = cursor.follow(end=end, patience=LOOK_SECONDS) if until is None else cursor.looks(until)
         request = Request(wanted.batch_size, until, lambda: not (self._stopping.is_set() or context.is_cancelled()))
-        return wire_batches(looks, cursor, condition.columns, request)
+        return wire_batches(self._checked(looks, wanted), cursor, condition.columns, request)
+
+    def _checked(self, looks: Iterator[Iterator[pa.RecordBatch]], wanted: Ticket) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The looks, none before it is sure that the ticket's offset means here what it meant."""
+        sure = wanted.history is None
+        for look in looks:
+            sure = sure or self._check_place(wanted)
+            yield look
+
+    def _check_place(self, wanted: Ticket) -> bool:
+        if wanted.history is None or wanted.after_offset is None:
+            return True
+        return self._log.check_place(Place.parse(wanted.history), wanted.after_offset)
 
     @handler
     def get_flight_info(self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:

@@ -48,8 +48,9 @@ def wire_batches(
 ) -> Iterator[tuple[pa.RecordBatch, pa.Buffer]]:
     """What a cursor finds, as Flight sends it.
 
-    Each batch comes with app_metadata, a JSON object with ``first_offset``, ``last_offset``, and, where the answer has
-    an end, ``until``, the offset that it will reach to without a limit. The last one has ``"end": true`` instead, by
+    Each batch comes with app_metadata, a JSON object with ``first_offset``, ``last_offset``, ``history``, which says
+    what these are offsets of, and, where the answer has an end, ``until``, the offset that it will reach to without a
+    limit. The last one has ``"end": true`` instead, by
     which a client tells an end from a cut, and ``next_offset``, the offset that the answer reaches to. A silence longer
     than `HEARTBEAT_SECONDS` is broken by a batch without rows, with ``"heartbeat": true`` and ``next_offset``. Where a
     batch has no rows its first and last offset are null.
@@ -61,30 +62,31 @@ def wire_batches(
         request: how to send them.
     """
     schema = wire_schema(columns)
-    goal: dict[str, object] = {} if request.until is None else {"until": request.until}
+    about: dict[str, object] = {} if request.until is None else {"until": request.until}
     held: pa.RecordBatch | None = None
     sent = time.monotonic()
     for look in looks:
         for batch in _fill(look, request.batch_size):
             if held is not None:
-                yield _select(held, schema), _place(held, goal)
+                yield _select(held, schema), _place(held, cursor, about)
                 sent = time.monotonic()
             held = batch
         if not request.wanted():
             return
         if held is not None and (request.until is None or time.monotonic() - sent >= HEARTBEAT_SECONDS):
-            yield _select(held, schema), _place(held, goal)  # nothing follows at once: it is not kept for an end mark
+            # nothing follows at once: it is not kept for an end mark
+            yield _select(held, schema), _place(held, cursor, about)
             held, sent = None, time.monotonic()
         if time.monotonic() - sent >= HEARTBEAT_SECONDS:
-            yield _nothing(schema, {"heartbeat": True, "next_offset": cursor.offset, **goal})
+            yield _nothing(schema, cursor, {"heartbeat": True, "next_offset": cursor.offset, **about})
             sent = time.monotonic()
     end: dict[str, object] = {"end": True, "next_offset": cursor.offset}
-    yield (_select(held, schema), _place(held, end)) if held is not None else _nothing(schema, end)
+    yield (_select(held, schema), _place(held, cursor, end)) if held is not None else _nothing(schema, cursor, end)
 
 
-def _nothing(schema: pa.Schema, about: dict[str, object]) -> tuple[pa.RecordBatch, pa.Buffer]:
+def _nothing(schema: pa.Schema, cursor: Cursor, about: dict[str, object]) -> tuple[pa.RecordBatch, pa.Buffer]:
     empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-    return empty, _json({"first_offset": None, "last_offset": None, **about})
+    return empty, _metadata(cursor, None, None, about)
 
 
 def _fill(batches: Iterable[pa.RecordBatch], batch_size: int) -> Iterator[pa.RecordBatch]:
@@ -120,10 +122,14 @@ def _select(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
 
 
-def _place(batch: pa.RecordBatch, more: dict[str, object]) -> pa.Buffer:
+def _place(batch: pa.RecordBatch, cursor: Cursor, about: dict[str, object]) -> pa.Buffer:
     offsets = batch.column(OFFSET.name)
-    return _json({"first_offset": offsets[0].as_py(), "last_offset": offsets[-1].as_py(), **more})
+    return _metadata(cursor, offsets[0].as_py(), offsets[-1].as_py(), about)
 
 
-def _json(value: dict[str, object]) -> pa.Buffer:
-    return pa.py_buffer(msgspec.json.encode(value))
+def _metadata(cursor: Cursor, first: int | None, last: int | None, about: dict[str, object]) -> pa.Buffer:
+    """A batch's app_metadata; its place in the log is that of the offset which a client would go on behind."""
+    reached = about.get("next_offset")
+    place = cursor.place(reached - 1 if isinstance(reached, int) else last if last is not None else -1)
+    known = {} if place is None else {"history": place}
+    return pa.py_buffer(msgspec.json.encode({"first_offset": first, "last_offset": last, **known, **about}))

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -16,14 +15,17 @@ from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import EventsError, ServiceError, StoreError, StoreInUse
 from fraiseql_events.event import LISTED_LETTER_SCHEMA, dead_letter_batch
+from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.history import History, Reached
 from fraiseql_events.log.lock import StoreLock
 from fraiseql_events.log.maintenance import Maintenance
 from fraiseql_events.log.options import LogOptions
-from fraiseql_events.log.ranges import EntityRange, add_ranges, ranges_of
+from fraiseql_events.log.place import Place, digest_of
+from fraiseql_events.log.ranges import add_ranges, ranges_of
 from fraiseql_events.log.rate import Rate
 from fraiseql_events.log.scan import View
 from fraiseql_events.log.snapshot import Snapshot
+from fraiseql_events.log.status import LogStatus
 from fraiseql_events.log.tail import Chunk, Tail
 
 log: Final = logging.getLogger(__name__)
@@ -33,33 +35,6 @@ VIEW_BYTES: Final = 4 << 20
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2, 5)
 #: A store that hangs keeps nobody from ending.
 CLOSE_SECONDS: Final = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class LogStatus:
-    """Where the log is.
-
-    Attributes:
-        offset: the next one to be given.
-        committed: the next one to be committed.
-        dead_letters: how many there are.
-        replayed: how many of them have been published again in readable form.
-        stream: the last message that was appended.
-        entities: what there is of each entity type.
-        events_per_second: appended, over the last seconds.
-        last_error: why committing is held up, or has ended.
-        committing: for how many seconds the store has been busy with the commit that is under way; 0 without one.
-    """
-
-    offset: int
-    committed: int
-    dead_letters: int
-    replayed: int
-    stream: StreamPosition | None
-    entities: dict[str, EntityRange]
-    events_per_second: float
-    last_error: str | None
-    committing: float = 0.0
 
 
 class Log:
@@ -185,6 +160,31 @@ class Log:
                 return View(storage, self._history.snapshot, (), tail.start, tail.start)
             chunks = tail.chunks(offset, most_bytes=VIEW_BYTES)
             return View(storage, Snapshot(), chunks, offset, chunks[-1].end if chunks else offset)
+
+    def place(self, offset: int) -> Place | None:
+        """What an offset is an offset of; None where the log has not come so far (again)."""
+        with self._changed:
+            end = self._history.snapshot.end
+            if offset < end:
+                return Place(self.id[:8])
+            event_id = self._tail.event_id(offset)
+            return None if event_id is None else Place(self.id[:8], digest_of(event_id), end)
+
+    def check_place(self, place: Place, offset: int) -> bool:
+        """Whether an offset still means what it meant; False where the log has not come so far (again).
+
+        Raises:
+            InvalidArgument: it means another event now, or is of another log.
+        """
+        place.check_history(self.id[:8], offset)
+        if place.digest is None:
+            return True
+        if offset >= self.offset:
+            return False
+        only = Filter(after=offset - 1, before=offset + 1, columns=("event_id",))
+        for batch in self.view_from(offset).scan(only):
+            place.check_event(batch.column("event_id")[0].as_py(), offset)
+        return True
 
     def wait_beyond(self, offset: int, seconds: float) -> bool:
         """Waits until the log reaches beyond an offset, so long at the most; whether it does."""

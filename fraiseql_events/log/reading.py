@@ -32,6 +32,11 @@ class Cursor:
         self.offset = condition.after + 1
         self.left = condition.limit
 
+    def place(self, offset: int) -> str | None:
+        """What an offset is an offset of, to be kept with it; None where the log has not come so far."""
+        place = self._log.place(offset)
+        return None if place is None else str(place)
+
     @property
     def is_full(self) -> bool:
         """Whether as many events have passed as were wanted."""

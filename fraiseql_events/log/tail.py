@@ -118,6 +118,17 @@ class Tail:
         chunks = self.uncommitted()
         return [chunk for chunk in chunks if chunk.stream.epoch == chunks[0].stream.epoch]
 
+    def event_id(self, offset: int) -> str | None:
+        """The id of the event at an offset; None where none of the chunks holds it."""
+        for chunk in itertools.chain(reversed(self._uncommitted), reversed(self._committed)):
+            first = chunk.end - chunk.events.num_rows
+            if first <= offset < chunk.end:
+                event_id: str = chunk.events.column("event_id")[offset - first].as_py()
+                return event_id
+            if chunk.end <= offset:
+                return None
+        return None
+
     def mark_committed(self, count: int) -> None:
         """The first so many uncommitted chunks are in the history now."""
         chunks = [self._uncommitted.popleft() for _ in range(count)]

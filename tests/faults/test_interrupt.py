@@ -99,7 +99,7 @@ class Kernel:
     def __exit__(self, *error: object) -> None:
         if self.manager.has_kernel:
             self.client.stop_channels()
-            self.manager.shutdown_kernel(now=True)
+            self.manager.shutdown_kernel()
         self.manager.cleanup_resources()
 
 

@@ -15,6 +15,7 @@ from pyarrow import flight
 from fraiseql_events import SCHEMA, EventClient, InvalidArgument, Service, ServiceError
 from fraiseql_events.flight.server import EventServer, parse_listen
 from tests.mixed import Mixer, an_event, as_read
+from tests.places import place_of
 from tests.waiting import until
 
 Fill = Callable[..., Service]
@@ -100,7 +101,7 @@ def test_each_batch_has_its_offsets_and_the_last_one_says_so(filled: Fill, conne
     ticket = b'{"type":"ObserverEvents","entity_type":"User","batch_size":2}'
     chunks = list(client.do_get(flight.Ticket(ticket)))
     assert [chunk.data.num_rows for chunk in chunks] == [2, 2, 1]
-    assert [json.loads(chunk.app_metadata.to_pybytes()) for chunk in chunks] == [
+    assert [place_of(chunk) for chunk in chunks] == [
         {"first_offset": 1, "last_offset": 3, "until": 10},
         {"first_offset": 5, "last_offset": 7, "until": 10},
         {"first_offset": 9, "last_offset": 9, "end": True, "next_offset": 10},
@@ -112,7 +113,7 @@ def test_an_empty_answer_is_one_batch_without_rows(filled: Fill, connect: Connec
     (chunk,) = client.do_get(flight.Ticket(b"events:Nobody"))
     assert chunk.data.num_rows == 0
     end = {"first_offset": None, "last_offset": None, "end": True, "next_offset": 10}
-    assert json.loads(chunk.app_metadata.to_pybytes()) == end
+    assert place_of(chunk) == end
 
 
 @pytest.mark.parametrize("limit", [0, 3, 10, 11])
@@ -273,7 +274,7 @@ def test_a_filter_that_finds_little_gives_signs_of_life_and_holds_nothing_back(
     monkeypatch.setattr("fraiseql_events.flight.wire.HEARTBEAT_SECONDS", 0.0)
     service = filled(*[an_event(id=str(n), entity_type="Rare" if n in (0, 95) else "Order") for n in range(100)])
     chunks = list(connect(service).do_get(flight.Ticket(b"events:Rare")))
-    places = [json.loads(chunk.app_metadata.to_pybytes()) for chunk in chunks]
+    places = [place_of(chunk) for chunk in chunks]
     assert [place["first_offset"] for place in places if place["first_offset"] is not None] == [0, 95]
     assert places[0]["first_offset"] == 0
     beats = [place["next_offset"] for place in places if place.get("heartbeat")]
