@@ -36,11 +36,12 @@ from fraiseql_events.bridge.publisher import publish
 from fraiseql_events.event import LOG_SCHEMA
 from fraiseql_events.service import ServiceOptions
 from fraiseql_events.timestamps import parse_time
+from tests.faults.drawing import draw_wanted, log_options, moments
 from tests.faults.driver import Child, Refused
 from tests.faults.model import Model, Row, Wanted, rows_of
 from tests.faults.nats import NatsServer
 from tests.faults.watching import Watcher
-from tests.mixed import ENTITIES, Mixer
+from tests.mixed import Mixer
 from tests.test_mixed import dead
 from tests.waiting import until
 
@@ -61,26 +62,6 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-
-log_options = st.builds(
-    LogOptions,
-    commit_events=st.sampled_from([1, 7, 40, 100_000]),
-    commit_seconds=st.sampled_from([0.02, 0.3, 1000.0]),
-    tail_bytes=st.sampled_from([0, 30_000, 1 << 20]),
-    compact_files=st.sampled_from([0, 0, 2, 3]),
-)
-places = st.integers(0, 10_000)
-columns = st.none() | st.lists(st.sampled_from(LOG_SCHEMA.names), min_size=1, unique=True).map(tuple)
-kinds = st.sampled_from(["INSERT", *(f"{name}.Updated" for name in ENTITIES)])
-CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
-    "entity": st.sampled_from([*ENTITIES, "Nobody"]),
-    "start": places,
-    "end": places,
-    "after_offset": places,
-    "limit": places,
-    "event_types": st.lists(kinds, min_size=1, unique=True).map(tuple),
-}
-moments = st.integers(0, 60).map(lambda milliseconds: milliseconds / 1000)
 
 
 class Machine(RuleBasedStateMachine):
@@ -209,7 +190,7 @@ class Machine(RuleBasedStateMachine):
     def read(self, data: st.DataObject, times: int) -> None:
         with EventClient(self.url) as client:
             for _ in range(times):
-                wanted = self.draw_wanted(data, most=3)
+                wanted = draw_wanted(data, self.model.events, most=3)
                 before = self.status()["offset"]
                 found = rows_of(client.read(**wanted.arguments(), frames="arrow"))
                 reached = self.status()["offset"]
@@ -227,7 +208,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def follow(self, data: st.DataObject) -> None:
         wanted = replace(
-            self.draw_wanted(data, most=1), end=None
+            draw_wanted(data, self.model.events, most=1), end=None
         )  # with an end that has passed, nothing more is waited for
         self.watchers.append(Watcher(wanted, self.port))
 
@@ -344,24 +325,6 @@ class Machine(RuleBasedStateMachine):
             log=options,
         )
         return Child(service, self.folder / "words")
-
-    def draw_wanted(self, data: st.DataObject, *, most: int) -> Wanted:
-        """A filter with so many conditions at the most."""
-        given: dict[str, Any] = {"columns": data.draw(columns)}
-        for name in sorted(data.draw(st.sets(st.sampled_from(sorted(CONDITIONS)), max_size=most))):
-            given[name] = data.draw(CONDITIONS[name])
-        for name in {"after_offset", "limit"} & set(given):
-            given[name] %= len(self.model.events) + 10  # some are beyond the end
-        for name in {"start", "end"} & set(given):
-            given[name] = self.time_of(given[name])
-        if given.get("start") is not None and given.get("end") is not None:
-            given["start"], given["end"] = sorted((given["start"], given["end"]))
-        return Wanted(**given)
-
-    def time_of(self, number: int) -> int | None:
-        """The time of some event."""
-        events = self.model.events
-        return events[number % len(events)]["timestamp"] if events else None
 
     def on_disk(self, wanted: Wanted) -> list[Row]:
         """The history as Delta Lake itself reads it, in offset order."""

@@ -170,7 +170,7 @@ FAULTS = (
     Fault("NATS: kill -9", "nats", nats_is_killed, (0, 7)),
     Fault("NATS: stopped, started again", "nats", nats_is_stopped, (0, 7)),
     Fault("NATS: frozen (SIGSTOP)", "nats", nats_is_frozen, (1, 12)),
-    Fault("consumer deleted", "consumer", the_consumer_is_deleted, (0, 0)),
+    Fault("consumer deleted", "nats", the_consumer_is_deleted, (0, 0)),
     Fault("bridge's connection: cut", "bridge", cut("nats_way"), (0, 0)),
     Fault("bridge's connection: dead without a word", "bridge", deadened("nats_way"), (0, 0)),
     Fault("bridge's connection: frozen", "bridge", frozen("nats_way"), (1, 12)),
