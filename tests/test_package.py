@@ -144,6 +144,14 @@ def test_every_example_of_the_documentation_runs(
             exec(compile(mended, str(page), "exec"), {})
 
 
+def test_every_promise_names_tests_that_there_are() -> None:
+    text = (DOCS / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 40
+    for path, test in named:
+        assert f"def {test}(" in (DOCS / path).read_text(encoding="utf-8"), f"{path}::{test}"
+
+
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
     for page in [*DOCS.glob("*.md"), *DOCS.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
