@@ -60,7 +60,7 @@ class Serve:
         if self.process.poll() is None:
             self.process.send_signal(number)
         _, said = self.process.communicate(timeout=15)
-        self.said += said
+        self.said += said or ""
         return self.process.returncode
 
     def __enter__(self) -> Self:
