@@ -109,8 +109,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.child and self.options.compact_files == 0)
     @rule()
     def compact(self) -> None:
+        before = self.status()["committed"]
         self.ask("compact")
-        assert self.ask("compact")["merged"] == 0
+        left = self.ask("compact")["merged"]
+        assert left == 0 or self.status()["committed"] > before
 
     @precondition(lambda self: self.child)
     @rule(
