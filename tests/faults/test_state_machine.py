@@ -2,7 +2,7 @@
 
 In the test run the examples are the same every time, and few. To look further, with other examples each time:
 
-    FRAISEQL_EVENTS_MACHINE=500 python -m pytest tests/faults/test_state_machine.py --timeout 0
+    FRAISEQL_EVENTS_MACHINE=500 python -m pytest tests/faults/test_state_machine.py
 """
 
 from __future__ import annotations
@@ -334,7 +334,7 @@ class Machine(RuleBasedStateMachine):
         return rows_of(table.select(wanted.columns).sort_by("offset"))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(0 if MORE else 240)
 def test_whatever_happens_in_whatever_order_the_history_is_the_list(tmp_path: Path) -> None:
     with NatsServer(tmp_path / "nats") as server:
         run_state_machine_as_test(lambda: Machine(server, tmp_path), settings=SETTINGS)
