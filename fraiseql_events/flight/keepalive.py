@@ -48,11 +48,10 @@ class Keepalive(Closing):
         self._port = port
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fraiseql-events-keepalive", daemon=True)
-        if sys.platform != "linux":
-            return
-        for found in self._sockets(listening=True):
-            _set_keepalive(found)
-        self._thread.start()
+        if sys.platform == "linux" and _FILES.is_dir():
+            for found in self._sockets(listening=True):
+                _set_keepalive(found)
+            self._thread.start()
 
     def close(self) -> None:
         """Ends the thread; again does nothing."""
@@ -62,15 +61,20 @@ class Keepalive(Closing):
 
     def drop_all(self) -> None:
         """Breaks off every connection: a stream whose client does not read cannot be ended otherwise."""
-        for found in self._sockets(listening=False):
-            _break_off(found)
+        if self._thread.is_alive():
+            for found in self._sockets(listening=False):
+                _break_off(found)
 
     def _run(self) -> None:
         while not self._closed.wait(LOOK_SECONDS):
-            for found in self._sockets(listening=False):
-                if _has_vanished(found):
-                    log.info("a client has vanished: its connection is broken off")
-                    _break_off(found)
+            with contextlib.suppress(OSError):  # no file may be left to open: the next look comes soon
+                self._drop_vanished()
+
+    def _drop_vanished(self) -> None:
+        for found in self._sockets(listening=False):
+            if _has_vanished(found):
+                log.info("a client has vanished: its connection is broken off")
+                _break_off(found)
 
     def _sockets(self, *, listening: bool) -> Iterator[socket.socket]:
         """This process's TCP sockets on the port."""

@@ -109,9 +109,10 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
     def _check_room(self) -> None:
         # pyarrow cannot send the status RESOURCE_EXHAUSTED: UNAVAILABLE is what clients try again after, too
         if self.streams >= self._max_streams:
+            open_streams = "1 stream is" if self.streams == 1 else f"{self.streams} streams are"
             raise fl.FlightUnavailableError(
-                f"resource exhausted: {self.streams} streams are open, as many as it serves at once; close one, try "
-                "again later, or start it with a larger --max-streams"
+                f"resource exhausted: {open_streams} open, as many as it serves at once; close one, try again later, "
+                "or start it with a larger --max-streams"
             )
 
     def _answer(self, wanted: Ticket, condition: Filter, context: fl.ServerCallContext) -> Iterator[Item]:
