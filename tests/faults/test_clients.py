@@ -248,10 +248,10 @@ def test_one_follower_too_many_is_told_that_the_server_is_busy(tmp_path: Path, n
             with pytest.raises(ServerUnavailable) as caught:
                 client.read("*")
             assert str(caught.value) == (
-                f"the server at {url} is busy: 1 streams are open, as many as it serves at once; close one, try again "
+                f"the server at {url} is busy: 1 stream is open, as many as it serves at once; close one, try again "
                 "later, or start it with a larger --max-streams"
             )
-            assert "is busy: 1 streams are open" in run("stream", "Order", "--url", url, code=1)
+            assert "is busy: 1 stream is open" in run("stream", "Order", "--url", url, code=1)
         until(lambda: streams(url) == 0)
         assert_history(url, 2_000)
     said = run("serve", "--max-streams", "20000", "--nats", nats.url, "--store", tmp_path / "store", code=2)
