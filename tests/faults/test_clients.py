@@ -24,10 +24,10 @@ from tests.processes import Serve, peak_memory, run
 from tests.proxy import Proxy
 from tests.waiting import until
 
-A_SECOND = 100_000
+A_SECOND = 150_000
 STOPPED = 8
-#: What eight clients that are stopped are not sent: 400 000 events of 300 bytes each.
-UNSENT = STOPPED * 400_000 * 300
+#: Events before clients are stopped, and those that they are not sent while they are: 300 bytes each.
+SENT, UNSENT = 1_000_000, 1_500_000
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ class SlowFollower:
     def __init__(self, url: str) -> None:
         self.ids: list[int] = []
         self.loose = threading.Event()
-        self.stream = EventClient(url).stream("*", columns=["event_id"], follow=True)
+        self.stream = EventClient(url).stream("*", follow=True)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -64,7 +64,7 @@ class SlowFollower:
 
 
 def load(folder: Path, *, slow: bool) -> tuple[float, int]:
-    """A hundred thousand events a second, ten times: how long until a quick follower has them, the server's peak."""
+    """A hundred and fifty thousand events a second, ten times: how long a quick follower takes, the server's peak."""
     with NatsServer(folder / "nats") as nats, Serve("--nats", nats.url, "--store", folder / "store") as serve:
         url = serve.wait_until_ready()
         with ExitStack() as stack:
@@ -91,7 +91,7 @@ def load(folder: Path, *, slow: bool) -> tuple[float, int]:
 def test_a_follower_that_reads_a_batch_a_second_costs_little_memory_and_slows_nobody(tmp_path: Path) -> None:
     taken, peak = load(tmp_path / "without", slow=False)
     slow_taken, slow_peak = load(tmp_path / "with", slow=True)
-    assert slow_peak < peak + (64 << 20), (peak >> 20, slow_peak >> 20)
+    assert slow_peak < 1.3 * peak, (peak >> 20, slow_peak >> 20)
     assert slow_taken < 1.5 * taken + 3, (taken, slow_taken)
 
 
@@ -194,22 +194,28 @@ def test_stopped_clients_cost_little_memory_slow_nobody_and_go_on_without_a_gap(
         quick, *stopped = (
             stack.enter_context(ClientProcess(FOLLOW, tmp_path / "clients", url)) for _ in range(1 + STOPPED)
         )
-        nats.publish(payloads(0, 600_000))
+        publish_all(nats, 0, SENT)
         for client in (quick, *stopped):
-            client.wait_for(600_000)
+            client.wait_for(SENT)
         peak = peak_memory(serve.process.pid)
         for client in stopped:
             client.stop()
-        nats.publish(payloads(600_000, 1_000_000))
-        quick.wait_for(1_000_000)
+        publish_all(nats, SENT, SENT + UNSENT)
+        quick.wait_for(SENT + UNSENT)
         more = peak_memory(serve.process.pid) - peak
-        assert more < UNSENT / 3, more >> 20
+        assert more < 180 * UNSENT, more >> 20
         for client in stopped[1:]:
             client.go_on()
-            client.wait_for(1_000_000)
+            client.wait_for(SENT + UNSENT)
         stopped[0].process.kill()
         until(lambda: streams(url) == STOPPED)
-        assert_history(url, 1_000_000)
+        assert_history(url, SENT + UNSENT)
+
+
+def publish_all(nats: NatsServer, first: int, last: int) -> None:
+    """In pieces that JetStream takes at once."""
+    for start in range(first, last, 100_000):
+        nats.publish(payloads(start, start + 100_000))
 
 
 def test_a_client_that_takes_nothing_for_long_is_not_dropped(tmp_path: Path, nats: NatsServer) -> None:
