@@ -65,7 +65,7 @@ def ingest(options: Namespace) -> int:
 
     started = time.monotonic()
     with Service(_service_options(options, listen=None)) as service:
-        before = service.log.status
+        before = service.began
         with bar("ingesting", total=service.bridge.status.lag, unit="messages") as progress:
 
             def show(status: BridgeStatus) -> None:

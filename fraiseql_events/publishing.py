@@ -55,7 +55,7 @@ def read_messages_once(source: BinaryIO, name: str) -> Iterator[Message]:
     """
     head: bytes = cast("io.BufferedReader", source).peek(8)[:8]
     if head.startswith((_PARQUET, _ARROW_FILE)):
-        yield from _columnar(io.BytesIO(source.read()), head, name)
+        yield from _columnar(pa.BufferReader(source.read()), head, name)
     elif head.startswith(_ARROW_STREAM):
         yield from _columnar(source, head, name)
     else:

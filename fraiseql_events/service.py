@@ -104,6 +104,8 @@ class Service(Closing):
         with ExitStack() as stack:
             self.log = Log(options.store, options.log)  # first: it has the lock on the store, in which NATS lies
             stack.callback(self.log.close)
+            #: Where the log was before anything was read.
+            self.began = self.log.status
             self.nats_url = self._find_nats(stack)
             self.bridge = Bridge(
                 self._stream_options(), self.log, start=self.log.reached, on_failure=lambda error: self.failed.set()

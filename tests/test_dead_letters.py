@@ -188,5 +188,5 @@ def test_the_header_names_a_letter(header: bytes, letter: str | None) -> None:
 
 
 def test_a_frame_has_headers_where_they_are_wanted() -> None:
-    assert publish_frame("r", "s", b"abc") == b"PUB s r 3\r\nabc\r\n"
-    assert publish_frame("r", "s", b"abc", {"A": "b"}) == b"HPUB s r 18 21\r\nNATS/1.0\r\nA: b\r\n\r\nabc\r\n"
+    assert publish_frame("s", "r", b"abc") == b"PUB s r 3\r\nabc\r\n"
+    assert publish_frame("s", "r", b"abc", {"A": "b"}) == b"HPUB s r 18 21\r\nNATS/1.0\r\nA: b\r\n\r\nabc\r\n"

@@ -29,7 +29,7 @@ def test_twenty_kills_in_the_midst_of_an_ingest_lose_and_double_nothing(
     cases = list(Mixer(3).cases(120_000))
     chance = random.Random(3)
     arguments = ["--nats", source.nats, "--stream", source.stream, "--subject", source.subject]
-    arguments += ["--store", str(tmp_path / "store"), "--commit-events", "1500"]
+    arguments += ["--store", str(tmp_path / "store"), "--commit-events", "1500", "--commit-seconds", "0.2"]
     rounds = KILLS_IN_AN_INGEST + KILLS_AT_THE_START
     each = len(cases) // rounds + 1
     for round_ in range(rounds):

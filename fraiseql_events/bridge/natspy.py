@@ -174,6 +174,11 @@ class BulkClient(Client):
         """When the last bytes came (`time.monotonic`), if they end in the midst of a frame; else None."""
         return self._read_at if self._bulk_parser.mid_frame else None
 
+    @property
+    def read_at(self) -> float:
+        """When bytes came from the server last (`time.monotonic`)."""
+        return self._read_at
+
     async def subscribe_bulk(self, subject: str, sink: FrameSink) -> Subscription:
         """Subscribes; the frames go to the sink, read by read, until `unsubscribe_bulk`."""
         subscription = await self.subscribe(subject)
@@ -213,7 +218,7 @@ class BulkClient(Client):
                 return
 
 
-def publish_frame(reply: str, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+def publish_frame(subject: str, reply: str, payload: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     """One PUB frame in the wire form, or one HPUB frame with headers, which hold no line break."""
     to, back = subject.encode(), reply.encode()
     if not headers:

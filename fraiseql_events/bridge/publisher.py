@@ -66,7 +66,7 @@ async def _publish(messages: Iterable[Message], options: StreamOptions, progress
         try:
             for chunk in _chunks(messages, client.max_payload):
                 await acks.wait_for_room(WINDOW_MESSAGES - len(chunk), options)
-                await client.publish_bulk(b"".join([publish_frame(inbox, *message) for message in chunk]))
+                await client.publish_bulk(b"".join([publish_frame(to, inbox, *rest) for to, *rest in chunk]))
                 acks.sent += len(chunk)
         except InvalidArgument as error:
             await acks.wait_for_room(0, options)

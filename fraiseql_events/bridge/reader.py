@@ -68,6 +68,7 @@ class StreamReader:
         self._broken: str | None = None
         self._said: str | None = None
         self._missed = Missed()
+        self._unanswered = False
         self._jumped = 0
         self._heard = self._progressed = time.monotonic()
         self._reconnects = 0
@@ -136,6 +137,8 @@ class StreamReader:
         """Why nothing can be read just now; None while all is well."""
         if not self._client.is_connected:
             return "the NATS server does not answer"
+        if self._unanswered and self._broken is None:
+            return "the NATS server does not answer, and nothing comes from it"
         return self._broken
 
     @property
@@ -182,6 +185,7 @@ class StreamReader:
     def receive(self, frames: Frames) -> None:
         """Takes frames of our subscription: messages of the stream, and what the server says of our pulls."""
         self._heard = time.monotonic()
+        self._unanswered = False
         messages = Messages()
         for index, reply in enumerate(frames.replies):
             if not reply.startswith(_ACK):
@@ -263,6 +267,7 @@ class StreamReader:
         self.pending = await open_consumer(self._client, self._options, self.position.sequence + 1)
         self._subscription = await self._client.subscribe_bulk(f"{self._inbox}.*", self)
         self._broken = None
+        self._unanswered = False
         self._heard = self._progressed = time.monotonic()
 
     async def _pull(self) -> None:
@@ -277,12 +282,15 @@ class StreamReader:
         if not self._client.is_connected or self._broken is not None:
             return
         manager = self._client.jsm(timeout=REQUEST_SECONDS)
+        asked = time.monotonic()
         try:
             stream = await manager.stream_info(self._options.stream)
             info = await manager.consumer_info(self._options.stream, self._options.consumer)
         except (nats.errors.Error, OSError) as error:
             log.debug("NATS: %s", error)  # over a slow link the answer waits behind much data; silence is watched for
+            self._unanswered = self._client.read_at < asked
             return
+        self._unanswered = False
         self._give_up(stream.state.first_seq)
         self.last_sequence = max(self.last_sequence, stream.state.last_seq)
         if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:

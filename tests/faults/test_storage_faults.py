@@ -33,8 +33,8 @@ def status(url: str) -> dict[str, Any]:
         return client.status()
 
 
-def arguments(nats: NatsServer, store: Path, *, commit: int = 5_000) -> tuple[str | Path, ...]:
-    return ("--nats", nats.url, "--store", store, "--commit-events", str(commit), "--commit-seconds", "0.3")
+def arguments(nats: NatsServer, store: Path, *, commit: int = 5_000, seconds: float = 0.3) -> tuple[str | Path, ...]:
+    return ("--nats", nats.url, "--store", store, "--commit-events", str(commit), "--commit-seconds", str(seconds))
 
 
 def is_stalled(url: str, *words: str) -> bool:
@@ -208,7 +208,7 @@ def test_whatever_a_power_cut_tore_is_read_again_or_not_needed(tmp_path: Path, n
 @pytest.mark.parametrize("how", ["flipped", "truncated", "removed"])
 def test_a_damaged_file_is_said_and_all_others_are_read(tmp_path: Path, nats: NatsServer, how: str) -> None:
     store = tmp_path / "store"
-    with Serve(*arguments(nats, store, commit=1000)) as serve:
+    with Serve(*arguments(nats, store, commit=1000, seconds=60)) as serve:
         url = serve.wait_until_ready()
         for first in range(0, 3_000, 1_000):
             nats.publish(events(first, first + 1_000))
