@@ -8,10 +8,9 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -41,18 +40,19 @@ def serve(options: Namespace) -> int:
     """Runs a service until a signal, or until it fails."""
     from fraiseql_events.service import Service
 
-    stop = _stop_on_signals()
+    stopped = _stop_on_signals()
     _raise_file_limit()
     wanted = _service_options(options, listen=options.listen, max_streams=options.max_streams)
     try:
-        service = Service(wanted, stop=stop)
+        service = Service(wanted, stopped=stopped)
     except EventsError:
-        if stop.is_set():
+        if stopped():
             return 0
         raise
     with service:
         print(f"ready {service.url}", flush=True)
-        while not stop.wait(0.2):
+        while not stopped():
+            time.sleep(0.1)
             if service.failed.is_set():
                 assert service.failure is not None
                 raise service.failure
@@ -223,16 +223,19 @@ def _service_options(options: Namespace, *, listen: str | None, **more: int) -> 
     )
 
 
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGINT and SIGTERM set; set before anything starts, so that none is missed."""
-    stop = threading.Event()
+def _stop_on_signals() -> Callable[[], bool]:
+    """Whether SIGINT or SIGTERM has come; asked for before anything starts, so that none is missed.
+
+    No event is set by them: a signal that comes while the event's lock is held would wait for that lock for ever.
+    """
+    signals: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        signals.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
-    return stop
+    return lambda: bool(signals)
 
 
 def _raise_file_limit() -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ class Service(Closing):
 
     Args:
         options: what it reads, where it keeps it, and where it answers.
-        stop: ends the start, when it is set meanwhile.
+        stopped: whether to give up the start; asked ten times a second.
 
     Raises:
         NatsUnavailable: no NATS server, or no JetStream.
@@ -91,7 +92,7 @@ class Service(Closing):
         ServiceError: the address is taken, or the start was ended.
     """
 
-    def __init__(self, options: ServiceOptions, *, stop: threading.Event | None = None) -> None:
+    def __init__(self, options: ServiceOptions, *, stopped: Callable[[], bool] = lambda: False) -> None:
         self.options = options
         self.failed = threading.Event()
         self._started = time.monotonic()
@@ -111,7 +112,7 @@ class Service(Closing):
                 self._stream_options(), self.log, start=self.log.reached, on_failure=lambda error: self.failed.set()
             )
             stack.callback(self.bridge.stop)
-            self.bridge.start(stop=stop)
+            self.bridge.start(stopped=stopped)
             if options.listen is not None:
                 self._server = EventServer(
                     self.log, options.listen, status=self.status, max_streams=options.max_streams

@@ -106,11 +106,11 @@ class Bridge:
         self._reading = threading.Thread(target=self._read, name="fraiseql-events-nats", daemon=True)
         self._decoding = threading.Thread(target=self._decode, name="fraiseql-events-decode", daemon=True)
 
-    def start(self, *, stop: threading.Event | None = None) -> None:
+    def start(self, *, stopped: Callable[[], bool] = lambda: False) -> None:
         """Connects and begins to read.
 
         Args:
-            stop: gives up, when it is set meanwhile.
+            stopped: whether to give up; asked ten times a second.
 
         Raises:
             ServiceError: it was given up.
@@ -121,7 +121,7 @@ class Bridge:
         self._decoding.start()
         deadline = time.monotonic() + OPEN_SECONDS
         while not self._opened.wait(0.1) and time.monotonic() < deadline:
-            if stop is not None and stop.is_set():
+            if stopped():
                 self.stop()
                 raise ServiceError("it was stopped during its start")
         if not self._opened.is_set():
