@@ -86,7 +86,7 @@ def test_serve_must_not_say_that_it_is_well_while_it_reads_nothing() -> None:
 
 def test_a_life_that_grows_is_seen() -> None:
     def life(more: int, threads: int = 0) -> list[Weight]:
-        return [Weight(age, (300 << 20) + age * more, 40 + threads * age // 100, 90) for age in range(300)]
+        return [Weight(age, (300 << 20) + age * more, 40 + threads * age // 100, 90) for age in range(400)]
 
     assert growth(life(0)[:150]) is None
     assert heavy({1: life(0)}) == []

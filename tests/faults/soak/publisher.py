@@ -19,6 +19,8 @@ from tests.mixed import dumps
 Event = dict[str, Any]
 #: Every so manieth message is none of ours.
 BAD_EVERY = 400
+#: A change of an entity carries the row: with a note of this length an event has about half a kilobyte.
+NOTE_CHARACTERS = 300
 TICK_SECONDS = 0.05
 ACK_SECONDS = 3.0
 ENTITIES = ("Order", "User", "Product")
@@ -29,7 +31,11 @@ def messages(seed: int) -> Iterator[tuple[bytes, Event | None]]:
     for number, event in enumerate(Shop(seed, per_day=1_000_000)):
         if number % BAD_EVERY == BAD_EVERY - 1:
             yield b'{"bad": %d' % number, None
-        numbered = {**event, "id": str(number)}
+        numbered = {
+            **event,
+            "id": str(number),
+            "data": {**event["data"], "note": f"{number * 7919:0>{NOTE_CHARACTERS}}"},
+        }
         yield dumps(numbered), numbered
 
 

@@ -10,7 +10,16 @@ from importlib.metadata import version
 import psutil
 
 from tests.faults.soak.run import LONG_LIFE, Result
-from tests.faults.soak.sampler import FLAT_COUNT, FLAT_PER_MINUTE, LIFE_SECONDS, MOST_BYTES, YOUNG_SECONDS, growth
+from tests.faults.soak.sampler import (
+    FLAT_COUNT,
+    FLAT_PER_MINUTE,
+    LIFE_SECONDS,
+    MOST_BYTES,
+    NOTICED_SECONDS,
+    YOUNG_SECONDS,
+    Weight,
+    growth,
+)
 
 _HEAD = """\
 # The soak
@@ -26,12 +35,15 @@ order with every follower; every dead letter once, byte by byte.
 *Recovery* is the time from the end of a fault to the moment when two followers have seen an event that was made after
 it; where serve or NATS was ended it contains the new one's start. A connection that dies without a word has its end at
 once: what is measured is how long that takes to be noticed. After each recovery it is calm for up to 2.5 seconds.
+
+All the while serve is asked for its state twice a second: it must not say `live` or `quiet` when for {noticed:.0f} seconds
+events have come into the stream and it has read none of them.
 """
 
 
 def text_of(result: Result) -> str:
     """The page."""
-    parts = [_HEAD, _faults(result), _audit(result), _memory(result), _machine(result)]
+    parts = [_HEAD.format(noticed=NOTICED_SECONDS), _faults(result), _audit(result), _memory(result), _machine(result)]
     return "\n".join(parts)
 
 
@@ -76,11 +88,18 @@ def _memory(result: Result) -> str:
         last = life[-1]
         lines.append(
             f"One lived {last.age:.0f} seconds: {rss:+.1%} a minute, {last.rss >> 20} MiB in the end, {threads:+d} "
-            f"threads (of {last.threads}), {files:+d} open files (of {last.files})."
+            f"threads (of {last.threads}), {files:+d} open files (of {last.files}). Its RSS, MiB by age: {_curve(life)}."
         )
     if not judged:
         lines.append("None lived long enough for its growth to be judged.")
     return "\n".join([*lines, ""])
+
+
+def _curve(life: list[Weight]) -> str:
+    """A process's memory, once a minute."""
+    minutes = range(1, int(life[-1].age // 60) + 1)
+    nearest = (min(life, key=lambda weight: abs(weight.age - 60 * minute)) for minute in minutes)
+    return ", ".join(f"{weight.age:.0f} s {weight.rss >> 20}" for weight in nearest)
 
 
 def _machine(result: Result) -> str:

@@ -29,7 +29,7 @@ QUIET_SECONDS = 90.0
 #: A shorter soak holds its faults for half as long, to meet more of them.
 UNHURRIED_SECONDS = 300
 #: In this part of a long soak serve is left alive, so that its memory can be judged.
-LONG_LIFE = 0.4
+LONG_LIFE = 0.6
 
 
 @dataclass
