@@ -62,6 +62,21 @@ def test_an_event_is_there_at_once(start: Start, send: Send) -> None:
         assert sorted(times)[10] < 0.1, "an event waits for something"
 
 
+def test_batches_are_large_when_there_is_much_and_small_when_it_is_calm(start: Start, send: Send) -> None:
+    service = start()
+    send(*events(0, 30_000))
+    until(lambda: service.status()["offset"] == 30_000)
+    with EventClient(service.url) as client, client.stream("*", follow=True) as stream:
+        frames = iter(stream)
+        heights = [next(frames).height]
+        while sum(heights) < 30_000:
+            heights.append(next(frames).height)
+        assert 5_000 < max(heights) <= 10_000
+        for number in range(30_000, 30_005):
+            send(*events(number, number + 1))
+            assert next(frames).height == 1
+
+
 def test_a_filter_holds_live_too(start: Start, send: Send) -> None:
     service = start()
     with (

@@ -36,8 +36,8 @@ order with every follower; every dead letter once, byte by byte.
 it; where serve or NATS was ended it contains the new one's start. A connection that dies without a word has its end at
 once: what is measured is how long that takes to be noticed. After each recovery it is calm for up to 2.5 seconds.
 
-All the while serve is asked for its state twice a second: it must not say `live` or `quiet` when for {noticed:.0f} seconds
-events have come into the stream and it has read none of them.
+All the while serve is asked for its state twice a second: it must not say `live` or `quiet` when for {noticed:.0f}
+seconds events have come into the stream and it has read none of them.
 """
 
 
@@ -88,7 +88,8 @@ def _memory(result: Result) -> str:
         last = life[-1]
         lines.append(
             f"One lived {last.age:.0f} seconds: {rss:+.1%} a minute, {last.rss >> 20} MiB in the end, {threads:+d} "
-            f"threads (of {last.threads}), {files:+d} open files (of {last.files}). Its RSS, MiB by age: {_curve(life)}."
+            f"threads (of {last.threads}), {files:+d} open files (of {last.files}). "
+            f"Its RSS, MiB by age: {_curve(life)}."
         )
     if not judged:
         lines.append("None lived long enough for its growth to be judged.")
