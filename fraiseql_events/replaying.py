@@ -20,7 +20,7 @@ from fraiseql_events.bridge.decode import decode
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.bridge.publisher import Message, publish
 from fraiseql_events.client import EventClient
-from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.errors import InvalidArgument, ServiceError
 from fraiseql_events.event import REPLAY_HEADER, text_or_base64
 from fraiseql_events.publishing import read_rows
 
@@ -54,8 +54,10 @@ def replay(client: EventClient, target: StreamOptions, mended: Mapping[int, byte
 
     Raises:
         InvalidArgument: `mended` names a letter that there is not, or that has been published again already.
+        ServiceError: the bridge is behind the stream, in which letters may have been published again already.
         EventsError: the servers.
     """
+    _wait_until_read(client)
     history = str(client.status()["history"])[:8]
     letters = _chosen(client.dead_letters(), mended)
     before = client.status()["dead_letters_replayed"]
@@ -121,6 +123,18 @@ def _unreadable(payload: bytes) -> str | None:
     """Why a payload would be a dead letter again; None when all of it can be read."""
     dead = decode(Messages([1], [b""], [0], [payload])).dead
     return dead[0].reason if dead else None
+
+
+def _wait_until_read(client: EventClient) -> None:
+    """Waits until the bridge has read what is in the stream: it may hold letters that were published again just now."""
+    deadline = time.monotonic() + ARRIVAL_SECONDS
+    while (status := client.status())["lag"] or status["state"] in ("stalled", "failed"):
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"the bridge is {status['lag']} messages behind the stream ({status['state']}): replay when it has "
+                "read them, for they may hold these dead letters already"
+            )
+        time.sleep(0.1)
 
 
 def _wait(client: EventClient, replayed: int) -> bool:

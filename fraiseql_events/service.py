@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fraiseql_events.bridge.bridge import Bridge
-from fraiseql_events.bridge.consumer import STREAM, SUBJECT, StreamOptions
+from fraiseql_events.bridge.consumer import STREAM, SUBJECT, StreamOptions, check_names
 from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.bridge.natspy import check_nats_url
 from fraiseql_events.closing import Closing
@@ -72,6 +72,7 @@ class ServiceOptions:
             parse_listen(self.listen)
         if self.nats is not None:
             check_nats_url(self.nats)
+        check_names(self.stream, self.subject)
         if self.embedded and self.nats:
             raise InvalidArgument("name a NATS server or embed one, not both")
         if self.embedded and local_path(self.store) is None:

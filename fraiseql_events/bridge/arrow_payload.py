@@ -22,6 +22,8 @@ from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, TIMESTAMP, parse_
 READ_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, EOFError, OverflowError)
 #: A compressed or dictionary-encoded payload may not grow to more than this.
 MAX_EXPANDED_BYTES: Final = 256 << 20
+#: Nor, all of it together, to more than so many times its own bytes: many such payloads may wait to be decoded.
+MAX_GROWTH: Final = 64
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _ALIASES: Final = {"event_id": ("id", "event_id"), "org_id": ("org_id", "tenant_id")}
@@ -46,11 +48,11 @@ def read_arrow(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
     """
     events: list[pa.RecordBatch] = []
     bad: list[BadRow] = []
-    seen = start = 0
+    seen = start = size = 0
     source = pa.BufferReader(payload)
     while start < len(payload):
         try:
-            found, wrong, rows = _read_stream(source, seen)
+            found, wrong, rows = _read_stream(source, seen, MAX_GROWTH * len(payload) - size)
         except (Unreadable, *READ_ERRORS) as error:
             reason = str(error) if isinstance(error, Unreadable) else _unreadable(error)
             if not start:
@@ -58,16 +60,20 @@ def read_arrow(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
             bad.append(BadRow(seen + 1, reason, payload[start:]))
             break
         events, bad, seen, start = events + found, bad + wrong, seen + rows, source.tell()
+        size += sum(batch.nbytes for batch in found)
     return events, bad
 
 
-def _read_stream(source: pa.BufferReader, seen: int) -> tuple[list[pa.RecordBatch], list[BadRow], int]:
-    """One stream as a whole, or an error: its events, its bad rows, how many rows it has."""
+def _read_stream(source: pa.BufferReader, seen: int, room: int) -> tuple[list[pa.RecordBatch], list[BadRow], int]:
+    """One stream as a whole, or an error: its events (of `room` bytes at the most), its bad rows, how many rows."""
     events: list[pa.RecordBatch] = []
     bad: list[BadRow] = []
     rows = 0
     for batch in _batches(source):
         found, wrong = check_batch(batch)
+        room -= max(batch.nbytes, found.nbytes)
+        if room < 0:
+            raise ValueError(f"it grows to more than {MAX_GROWTH} times its size")
         places = sorted(wrong.items())
         bad += [BadRow(seen + rows + row + 1, reason, _one_row(batch, row)) for row, reason in places]
         events.append(found)

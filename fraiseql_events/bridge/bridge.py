@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import nats.errors
+
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.decode import Decoded, decode
 from fraiseql_events.bridge.messages import Messages
@@ -193,6 +195,11 @@ class Bridge:
             pass  # stopped before it was connected
         except EventsError as error:
             self._fail(error)
+        except nats.errors.Error as error:
+            said = getattr(error, "description", None) or str(error)
+            self._fail(
+                NatsUnavailable(f"the stream {self._options.stream} cannot be read: the NATS server says: {said}")
+            )
         except Exception as error:  # the supervised loop: whatever ends it is said, by `status` and to the log
             log.exception("the NATS reader ended")
             self._fail(ServiceError(f"the NATS reader ended: {type(error).__name__}: {error}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, 
 
 from fraiseql_events.bridge.identity import REQUEST_SECONDS
 from fraiseql_events.bridge.natspy import BulkClient, without_password
-from fraiseql_events.errors import NatsUnavailable
+from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ STREAM: Final = "fraiseql-entity-changes"
 SUBJECT: Final = "entity.change.>"
 
 _INACTIVE_SECONDS: Final = 300
+_STREAM_NAME: Final = re.compile(r"[^\s.*>/\\]+")
+_FILTER: Final = re.compile(r"(?:[^\s.>]+\.)*(?:[^\s.>]+|>)")
 _OVERLAP: Final = 10065
 
 
@@ -43,6 +46,20 @@ class StreamOptions:
     consumer: str = "fraiseql-events"
     description: str = "fraiseql_events"
     accept_stream: bool = False
+
+
+def check_names(stream: str, subject: str) -> None:
+    """Refuses what can be no stream's name, and no filter of subjects.
+
+    Raises:
+        InvalidArgument: with what is wrong.
+    """
+    if not (isinstance(stream, str) and _STREAM_NAME.fullmatch(stream)):
+        raise InvalidArgument(f"{stream!r} is no name of a stream: no white space, and none of . * > / \\")
+    if not (isinstance(subject, str) and _FILTER.fullmatch(subject)):
+        raise InvalidArgument(
+            f"{subject!r} is no filter of subjects: write tokens with dots between them, such as {SUBJECT}"
+        )
 
 
 async def find_stream(client: BulkClient, options: StreamOptions) -> StreamInfo | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import nats.errors
-from nats.js.api import StreamInfo
+from nats.js.api import RetentionPolicy, StreamInfo
 
 from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.bridge.position import StreamPosition, digest
@@ -37,6 +37,19 @@ class StoredMessage:
 def created_micros(info: StreamInfo) -> int:
     """When a stream was created, in microseconds since the epoch."""
     return micros_of_datetime(info.created or datetime.fromtimestamp(0, UTC))
+
+
+def check_readable(info: StreamInfo, name: str) -> None:
+    """Refuses a stream that would lose what it delivers before it is committed.
+
+    Raises:
+        StreamMismatch: its retention is not by limits.
+    """
+    if info.config.retention not in (None, RetentionPolicy.LIMITS):
+        raise StreamMismatch(
+            f"the stream {name} has the retention {info.config.retention}: it removes messages once they are delivered, "
+            "and a crash would lose them. It must be `limits`, as FraiseQL makes it; or name another with --stream"
+        )
 
 
 async def find_difference(client: BulkClient, info: StreamInfo, name: str, known: StreamPosition) -> str | None:
@@ -79,7 +92,8 @@ async def adopt(client: BulkClient, info: StreamInfo, name: str, known: StreamPo
     removed = 0
     if last is None:  # all that it holds is later
         sequence = max(0, info.state.first_seq - 1)
-        removed = sequence if created * 1000 > known.published else 0
+        begins = max(1, info.config.first_seq or 1)
+        removed = max(0, sequence + 1 - begins) if created * 1000 > known.published else 0
     return StreamPosition(
         sequence,
         created,

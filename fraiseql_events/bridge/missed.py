@@ -27,9 +27,17 @@ class Missed:
         """Whether sequences were passed over of which only the stream's first one tells whether they are missed."""
         return bool(self._gaps)
 
-    def begin_history(self, first: int, last: int) -> None:
-        """A history begins with a stream that holds these sequences: what is gone by now was gone before it."""
+    @property
+    def floor(self) -> int:
+        """Up to here everything is read, or counted already."""
+        return self._floor
+
+    def begin_history(self, first: int) -> None:
+        """A history begins with a stream whose first sequence is this one: what is gone by now was gone before it."""
         self._floor = max(self._floor, first - 1)
+
+    def doubt(self, last: int) -> None:
+        """Gaps up to this sequence may be older than the history."""
         self._baseline = max(self._baseline, last)
 
     def begin_stream(self, after: int) -> None:

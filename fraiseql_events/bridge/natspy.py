@@ -137,7 +137,7 @@ class _BulkParser(Parser):
             if len(buffer) - start > MAX_CONTROL_LINE:
                 raise nats.errors.ProtocolError("nats: control line too long")
             return start
-        words = buffer[start:line_end].split()
+        words = buffer[start:line_end].split(b" ")  # a subject may hold other white space
         if not words or words[0] not in (b"MSG", b"HMSG"):
             await super().parse(buffer[start : line_end + 2])
             return line_end + 2

@@ -16,6 +16,7 @@ class StreamPosition:
         published: when JetStream stored the message, in nanoseconds since the epoch; 0 before the first.
         digest: 63 bits of a hash of its payload; 0 before the first.
         missed: messages before it that were removed from the stream before they could be read.
+        began: the last sequence of the stream when the history began: what is gone up to it may be older than that.
         epoch: how many times reading has gone on with another stream than before; sequences begin anew with each.
     """
 
@@ -25,6 +26,12 @@ class StreamPosition:
     digest: int = 0
     missed: int = 0
     epoch: int = 0
+    began: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing has been read yet, of this stream or another."""
+        return not self.published
 
 
 def digest(payload: bytes) -> int:

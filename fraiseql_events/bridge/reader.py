@@ -15,7 +15,14 @@ from nats.aio.subscription import Subscription
 from nats.js.api import StreamInfo
 
 from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream, open_consumer
-from fraiseql_events.bridge.identity import REQUEST_SECONDS, adopt, created_micros, find_difference, mismatch
+from fraiseql_events.bridge.identity import (
+    REQUEST_SECONDS,
+    adopt,
+    check_readable,
+    created_micros,
+    find_difference,
+    mismatch,
+)
 from fraiseql_events.bridge.messages import Messages, replayed_letter
 from fraiseql_events.bridge.missed import Missed
 from fraiseql_events.bridge.natspy import BulkClient, Frames
@@ -86,21 +93,27 @@ class StreamReader:
             StreamMismatch: another stream than the known one.
         """
         info = await find_stream(self._client, self._options) or await self._replace_missing()
+        check_readable(info, self._options.stream)
         if self.position.created:
             await self._check_identity(info)
         else:
             self.position = StreamPosition(self.position.sequence, created_micros(info))
-        self._missed.reads_all = self._options.subject in (">", *(info.config.subjects or ()))
-        if self.position.sequence == 0 and not self._inbox:
-            self._missed.begin_history(info.state.first_seq, info.state.last_seq)
+        self._missed.reads_all = self._reads_all(info)
+        if self.position.is_first and not self._inbox:
+            self._missed.begin_history(info.state.first_seq)
+            self.position = replace(self.position, began=info.state.last_seq)
+        self._missed.doubt(self.position.began)
         self._give_up(info.state.first_seq)
         self.last_sequence = info.state.last_seq
-        await self._open_consumer()
+        await self._open_consumer(created_micros(info))
+
+    def _reads_all(self, info: StreamInfo) -> bool:
+        return self._options.subject in (">", *(info.config.subjects or ()))
 
     async def _replace_missing(self) -> StreamInfo:
         """Makes a stream that does not exist, where nothing can be lost by that."""
         name, known = self._options.stream, self.position
-        if known.sequence and not self._options.accept_stream:
+        if not known.is_first and not self._options.accept_stream:
             raise mismatch(name, "it no longer exists", known)
         if self._inbox:  # it was there: whoever took it away may make it anew, as he wants it
             self._broken = f"the stream {name} no longer exists: waiting for it to be made anew"
@@ -112,11 +125,11 @@ class StreamReader:
         name, known = self._options.stream, self.position
         what = await find_difference(self._client, info, name, known)
         if what is None:
-            self._note_missed(self.last_sequence - max(known.sequence, info.state.last_seq))
+            self._note_missed(self.last_sequence - max(known.sequence, info.state.last_seq, self._missed.floor))
             return
-        if known.sequence and not self._options.accept_stream:
+        if not known.is_first and not self._options.accept_stream:
             raise mismatch(name, what, known)
-        self._note_missed(self.last_sequence - known.sequence)
+        self._note_missed(self.last_sequence - max(known.sequence, self._missed.floor))
         self.position = await adopt(self._client, info, name, self.position)
         after = self.position.sequence
         log.warning("the stream %s is another one: %s. Reading goes on after its message %d", name, what, after)
@@ -256,7 +269,7 @@ class StreamReader:
         """When something came from the server for us last; a large message may take long over a slow link."""
         return max(self._heard, self._client.mid_frame_since or 0.0)
 
-    async def _open_consumer(self) -> None:
+    async def _open_consumer(self, created: int) -> None:
         self._reconnects = self._client.stats["reconnects"]
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
@@ -265,6 +278,9 @@ class StreamReader:
         self._consumer_sequence = 0
         self._inbox = self._client.new_inbox()
         self.pending = await open_consumer(self._client, self._options, self.position.sequence + 1)
+        again = await find_stream(self._client, self._options)
+        if again is None or created_micros(again) != created:  # the consumer may be another stream's than was looked at
+            raise NatsUnavailable(f"the stream {self._options.stream} was made anew just now")
         self._subscription = await self._client.subscribe_bulk(f"{self._inbox}.*", self)
         self._broken = None
         self._unanswered = False
@@ -291,6 +307,7 @@ class StreamReader:
             self._unanswered = self._client.read_at < asked
             return
         self._unanswered = False
+        self._missed.reads_all = self._reads_all(stream)
         self._give_up(stream.state.first_seq)
         self.last_sequence = max(self.last_sequence, stream.state.last_seq)
         if info.delivered is not None and info.delivered.consumer_seq == self._consumer_sequence:

@@ -76,6 +76,8 @@ class History:
         self._lock = threading.Lock()
         self._committing = threading.Lock()
         self.reached = self._read_reached()
+        self.letters.begin(self.reached.stream)
+        self.replays.begin(self.reached.stream)
         self._snapshot = self._read_snapshot()
         self._written: tuple[Reached, list[NewFile]] | None = None
         self._check()
@@ -192,6 +194,7 @@ class History:
                 number("digest") or 0,
                 number("missed") or 0,
                 number("epoch") or 0,
+                number("began") or 0,
             )
         return Reached(number("offset") or 0, stream, number("dead_letters") or 0)
 
@@ -217,6 +220,7 @@ def _numbers(reached: Reached) -> dict[str, int]:
             "digest": stream.digest,
             "missed": stream.missed,
             "epoch": stream.epoch,
+            "began": stream.began,
         }
     return numbers
 

@@ -164,11 +164,9 @@ class Log:
     def place(self, offset: int) -> Place | None:
         """What an offset is an offset of; None where the log has not come so far (again)."""
         with self._changed:
-            end = self._history.snapshot.end
-            if offset < end:
-                return Place(self.id[:8])
-            event_id = self._tail.event_id(offset)
-            return None if event_id is None else Place(self.id[:8], digest_of(event_id), end)
+            if (event_id := self._tail.event_id(offset)) is not None:
+                return Place(self.id[:8], digest_of(event_id), self._history.snapshot.end)
+            return Place(self.id[:8]) if offset < self._tail.end else None
 
     def check_place(self, place: Place, offset: int) -> bool:
         """Whether an offset still means what it meant; False where the log has not come so far (again).

@@ -19,7 +19,7 @@ class Place:
 
     Attributes:
         history: eight digits of the history's id.
-        digest: of the event at the reader's offset; None where that was in the history, and can never be another.
+        digest: of the event at the reader's offset; None where that was no longer in memory.
         committed: the history's end at that moment, where there is a digest.
     """
 
@@ -55,12 +55,18 @@ class Place:
         Raises:
             InvalidArgument: with what to do.
         """
-        if digest_of(event_id) != self.digest:
+        if digest_of(event_id) == self.digest:
+            return
+        if offset < self.committed:
             raise InvalidArgument(
-                f"the events from offset {self.committed} to {offset} were read before they were in the history, and "
-                "lost with the server and their messages: others have their offsets now; go on with "
-                f"after_offset={self.committed - 1}"
+                f"the event at offset {offset} is another one than was read there: this history was put back to an "
+                "earlier state; go on with an offset from before that, or read it from its start"
             )
+        raise InvalidArgument(
+            f"the events from offset {self.committed} to {offset} were read before they were in the history, and lost "
+            "with the server and their messages: others have their offsets now; go on with "
+            f"after_offset={self.committed - 1}"
+        )
 
 
 def digest_of(event_id: str) -> str:
