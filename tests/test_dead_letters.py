@@ -11,11 +11,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fraiseql_events import EventClient, Service
+from fraiseql_events import EventClient, Service, ServiceError
 from fraiseql_events.bridge import bridge
+from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.decode import decode
 from fraiseql_events.bridge.messages import Messages, replayed_letter
 from fraiseql_events.bridge.natspy import publish_frame
+from fraiseql_events.replaying import replay as replay_letters
 from tests.faults.nats import NatsServer
 from tests.following import events
 from tests.mixed import an_event
@@ -163,6 +165,22 @@ def test_a_kill_and_two_at_once_publish_none_twice(
         assert ids(url) == ["0", "1", "4", "m0", "m2"]
         assert [letter["replayed"] for letter in listed(url)] == [7, None, 8, None]
         assert json.loads(replay(url, "--replay")) == {"replayed": 0, "unreadable": 2}
+
+
+def test_a_replay_waits_for_a_bridge_that_is_behind(
+    nats: NatsServer, serving: tuple[Serve, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = serving
+    monkeypatch.setattr("fraiseql_events.replaying.ARRIVAL_SECONDS", 2.0)
+    nats.pause_consumers()
+    nats.publish(events(7, 9))
+    with EventClient(url) as client:
+        until(lambda: client.status()["lag"] == 2)
+        with pytest.raises(ServiceError, match="the bridge is 2 messages behind the stream"):
+            replay_letters(client, StreamOptions(nats=nats.url), {0: an_event(id="mended")})
+        until(lambda: client.status()["lag"] == 0)
+        assert replay_letters(client, StreamOptions(nats=nats.url), {0: an_event(id="mended")}).published == 1
+    assert ids(url) == ["0", "1", "4", "7", "8", "mended"]
 
 
 def test_a_replay_for_another_history_is_an_event_like_any_other(nats: NatsServer, serving: tuple[Serve, str]) -> None:

@@ -45,6 +45,10 @@ def test_an_embedded_server_that_dies_does_not_end_the_service(tmp_path: Path) -
         (lambda: serve(embedded=True, store=5), "it must be a path or a URL"),  # type: ignore[arg-type]
         (lambda: serve(nats="grpc://x:1"), "write nats://HOST:PORT"),
         (lambda: serve(nats="nats://x:1", embedded=True), "not both"),
+        (lambda: serve(embedded=True, stream="a.b"), "'a.b' is no name of a stream"),
+        (lambda: serve(embedded=True, subject="entity..x"), "'entity..x' is no filter of subjects"),
+        (lambda: serve(embedded=True, subject="a b"), "is no filter of subjects"),
+        (lambda: serve(embedded=True, subject="a.>.b"), "is no filter of subjects"),
         (lambda: LogOptions(commit_events="5"), "commit_events is '5': it must be a whole number from 1"),  # type: ignore[arg-type]
     ],
 )

@@ -47,8 +47,8 @@ def check_readable(info: StreamInfo, name: str) -> None:
     """
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         raise StreamMismatch(
-            f"the stream {name} has the retention {info.config.retention}: it removes messages once they are delivered, "
-            "and a crash would lose them. It must be `limits`, as FraiseQL makes it; or name another with --stream"
+            f"the stream {name} has the retention {info.config.retention}: it removes messages once they are "
+            "delivered, and a crash would lose them. It must be `limits`, as FraiseQL makes it"
         )
 
 

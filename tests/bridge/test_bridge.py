@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +397,114 @@ def test_closing_while_the_embedded_server_is_started_again_leaves_none(tmp_path
         time.sleep(number * 0.004)
         server.close()
     until(lambda: not [child for child in psutil.Process().children() if str(tmp_path) in " ".join(child.cmdline())], 5)
+
+
+def test_a_stream_made_anew_while_it_is_opened_is_not_read_past(
+    source: StreamOptions, send: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fraiseql_events.bridge import reader
+
+    make, times = reader.open_consumer, []
+
+    async def open_consumer(client: Any, *arguments: Any) -> int:
+        if not times:  # between the look at the stream and the making of the consumer
+            times.append(1)
+            await client.jsm().delete_stream(source.stream)
+            await client.jsm().add_stream(name=source.stream, subjects=[source.subject])
+            for number in range(100, 120):
+                await client.jetstream().publish(source.subject.replace(">", "x"), an_event(id=str(number)))
+        return await make(client, *arguments)
+
+    position = known(source, send)
+    monkeypatch.setattr(reader, "open_consumer", open_consumer)
+    with pytest.raises((NatsUnavailable, StreamMismatch)), reading(source, position):
+        pass
+    assert "it was created at" in refused(source, position)
+    with reading(replace(source, accept_stream=True), position) as (bridge, sink):
+        bridge.wait_until_read()
+        until(lambda: len(sink.ids) == 20)
+    assert sink.ids == [str(number) for number in range(100, 120)]
+
+
+@pytest.mark.parametrize("retention", ["interest", "workqueue"])
+def test_a_stream_that_removes_what_it_delivers_is_refused(source: StreamOptions, retention: str) -> None:
+    manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject], retention=retention))
+    with pytest.raises(StreamMismatch, match=f"has the retention {retention}: it removes messages"), reading(source):
+        pass
+
+
+def test_a_stream_with_no_room_for_a_consumer_is_one_sentence(source: StreamOptions) -> None:
+    manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject], max_consumers=1))
+    manage(source, lambda js: js.add_consumer(source.stream, name="other", durable_name="other"))
+    with (
+        pytest.raises(NatsUnavailable, match="the NATS server says: maximum consumers"),
+        reading(source),
+    ):
+        pass
+
+
+def test_a_subject_may_hold_unusual_white_space(source: StreamOptions, send: Callable[..., int]) -> None:
+    send(*events(0, 3))
+    prefix = source.subject.removesuffix(">").encode()
+    host, _, port = source.nats.rpartition("//")[2].partition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.recv(65536)
+        payload = an_event(id="3")
+        frame = b"PUB %sa\x0bb\x0c %d\r\n%s\r\n" % (prefix, len(payload), payload)
+        connection.sendall(b'CONNECT {"verbose":false}\r\n' + frame + b"PING\r\n")
+        until(lambda: b"PONG" in connection.recv(65536), 5)
+    send(*events(4, 6))
+    with reading(source) as (bridge, sink):
+        until(lambda: len(sink.ids) == 6)
+        assert bridge.status.trouble is None
+    assert sink.ids == list("012345")
+
+
+def test_what_is_missed_is_counted_once_when_the_stream_is_lost_after(
+    source: StreamOptions, send: Callable[..., int]
+) -> None:
+    position = known(source, send)
+    with reading(replace(source, accept_stream=True), position) as (bridge, sink):
+        pause(source)
+        send(*events(10, 30))
+        until(lambda: bridge.status.last_sequence == 30)
+        manage(source, lambda js: js.purge_stream(source.stream))
+        until(lambda: bridge.status.missed == 20)
+        manage(source, lambda js: js.delete_stream(source.stream))
+        send(*events(30, 33))
+        until(lambda: len(sink.ids) == 3)
+        assert bridge.status.missed == 20
+
+
+def pause(source: StreamOptions) -> None:
+    """The consumer delivers nothing any more."""
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    manage(source, lambda js: js.pause_consumer(source.stream, source.consumer, later))
+
+
+def test_gaps_older_than_a_history_stay_so_over_a_restart(source: StreamOptions, send: Callable[..., int]) -> None:
+    send(*events(0, 30_000))
+    manage(source, lambda js: js.delete_msg(source.stream, 29_990))
+    with reading(source) as (_, sink):
+        until(lambda: sink.ids)
+        sink.go.clear()
+        position = sink.position
+    assert position is not None
+    assert position.sequence < 29_990, "all was read at once"
+    with reading(source, position) as (bridge, _):
+        bridge.wait_until_read()
+        until(lambda: bridge.status.lag == 0)
+        time.sleep(1.5)  # a look at the stream
+        assert bridge.status.missed == 0
+
+
+def test_a_stream_made_anew_with_higher_sequences_has_lost_nothing_by_that(
+    source: StreamOptions, send: Callable[..., int]
+) -> None:
+    position = known(source, send)
+    manage(source, lambda js: js.delete_stream(source.stream))
+    manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject], first_seq=1001))
+    send(*events(10, 15))
+    with reading(replace(source, accept_stream=True), position) as (bridge, sink):
+        until(lambda: len(sink.ids) == 5)
+        assert bridge.status.missed == 0

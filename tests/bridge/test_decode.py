@@ -388,6 +388,17 @@ def test_a_payload_that_grows_without_bounds_is_a_dead_letter() -> None:
     assert "grow to more than 256 MiB" in reason(to_ipc(batch))
 
 
+def test_a_small_payload_that_grows_out_of_proportion_is_a_dead_letter() -> None:
+    batch = arrow_event(data=pa.array([json.dumps("a" * 10_000_000)]))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for _ in range(5):
+            writer.write_batch(batch)
+    payload = sink.getvalue().to_pybytes()
+    assert len(payload) < 200_000
+    assert "it grows to more than 64 times its size" in reason(payload)
+
+
 def test_columns_that_come_twice_or_in_several_types_are_read() -> None:
     first = arrow_event()
     both = first.append_column("id", pa.array([5]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,6 +116,29 @@ def test_messages_that_were_removed_while_a_bridge_was_away_fork_nothing_that_wa
         assert server.status(url)["missed"] == 10
         rest = EventClient(url).read("*", after_offset=first.offset, history=first.history)
         assert rest["event_id"].to_list() == ["20", "21", "22", "23", "24"]
+
+
+def test_a_store_put_back_from_a_backup_is_told(nats: NatsServer, tmp_path: Path) -> None:
+    nats.publish(events(0, 10))
+    store, backup = tmp_path / "store", tmp_path / "backup"
+    for until_ in (10, 20):
+        with serving(nats, tmp_path) as server:
+            url = server.wait_until_ready()
+            until(lambda: server.status(url)["offset"] == until_)  # noqa: B023
+            stream = EventClient(url).stream("*")
+            assert len(stream.to_polars()) == until_
+        if until_ == 10:
+            shutil.copytree(store, backup)
+            nats.publish(events(10, 20))
+    shutil.rmtree(store)
+    shutil.copytree(backup, store)
+    purge(nats)
+    nats.publish(events(20, 45))
+    with serving(nats, tmp_path) as server:
+        url = server.wait_until_ready()
+        until(lambda: server.status(url)["offset"] == 35)
+        with EventClient(url) as client, pytest.raises(InvalidArgument, match="others have their offsets now"):
+            client.read("*", after_offset=stream.offset, history=stream.history)
 
 
 def test_another_history_is_not_taken_for_the_one_that_was_followed(nats: NatsServer, tmp_path: Path) -> None:

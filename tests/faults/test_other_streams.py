@@ -159,6 +159,17 @@ def test_what_a_lost_stream_held_unread_is_counted(nats: NatsServer, tmp_path: P
         assert ids(url) == [*range(10), *range(30, 35)]
 
 
+def test_a_stream_that_is_made_anew_again_before_it_was_read_is_told_too(nats: NatsServer, tmp_path: Path) -> None:
+    nats.publish(events(0, 10))
+    store = ["--nats", nats.url, "--store", str(tmp_path / "store")]
+    run("ingest", *store)
+    for accept, code in ((ACCEPT, 0), (None, 1)):
+        delete_stream(nats)
+        nats.manage(lambda js: js.add_stream(name=STREAM, subjects=["entity.change.>"]))
+        said = run("ingest", *store, *([accept] if accept else []), code=code)
+        assert code == 0 or "it was created at" in said
+
+
 def test_a_history_that_has_read_nothing_takes_any_stream(nats: NatsServer, tmp_path: Path) -> None:
     with serving(nats, tmp_path) as server:
         url = server.wait_until_ready()

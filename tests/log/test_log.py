@@ -307,6 +307,41 @@ def test_letters_of_a_commit_that_a_crash_cut_in_two_are_not_doubled(tmp_path: P
     log.close()
 
 
+def test_letters_whose_messages_were_lost_give_way_to_those_that_come_instead(tmp_path: Path) -> None:
+    log = Log(str(tmp_path), LogOptions(commit_seconds=1000))
+    Feeder(log).feed([("Order", "A", 0)], bad=3)
+    (chunk,) = log._tail.uncommitted()
+    log._history.letters.commit(dead_letter_batch(chunk.dead), chunk.stream)
+    log._lock.release()
+    del log  # the crash, and NATS has lost the messages too
+    log = Log(str(tmp_path))
+    Feeder(log).feed([("Order", "A", 0), ("Order", "A", 1)], bad=2)
+    log.close()
+    log = Log(str(tmp_path))
+    assert log.status.dead_letters == 2
+    assert [row["sequence"] for batch in log.dead_letters() for row in batch.to_pylist()] == [3, 4]
+    log.close()
+
+
+def test_letters_in_doubt_are_not_committed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fraiseql_events.log.table import Table
+
+    log = Log(str(tmp_path), LogOptions(commit_seconds=1000))
+    make, faults = Table.commit, ["the answer was lost"]
+
+    def commit(self: Table, *arguments: object, **options: object) -> None:
+        make(self, *arguments, **options)  # type: ignore[arg-type]
+        if self is log._history.letters.table and faults:
+            raise StoreError(faults.pop())
+
+    monkeypatch.setattr(Table, "commit", commit)
+    Feeder(log).feed([("Order", "A", 0)], bad=2)
+    log.flush()
+    assert not faults
+    assert [row["sequence"] for batch in log.dead_letters() for row in batch.to_pylist()] == [2, 3]
+    log.close()
+
+
 def test_a_table_of_another_shape_is_refused(tmp_path: Path) -> None:
     from deltalake import write_deltalake
 
