@@ -91,7 +91,7 @@ class EmbeddedNats(Closing):
             with contextlib.suppress(OSError):  # of the log, which somebody may have removed
                 self._look_at_disk()
             return not self._closing.is_set()
-        if self._closing.is_set():
+        if self._closing.is_set() or not self._end_with_us.alive:  # this program is ending, and has ended it
             return False
         log.warning("the embedded nats-server ended (code %d): starting it again", code)
         pause = 0.5
