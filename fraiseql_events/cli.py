@@ -140,7 +140,7 @@ def _add_stream(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_publish(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     publish = commands.add_parser("publish", help="put events into the stream")
     publish.add_argument("file", metavar="FILE", help="newline-delimited JSON, Parquet or Arrow IPC; - reads a pipe")
-    _add_nats(publish)
+    _add_nats_of_server(publish)
     _add_url(publish)
     _add_source(publish, subject=False)
 
@@ -155,15 +155,20 @@ def _add_dead_letters(commands: argparse._SubParsersAction[argparse.ArgumentPars
     letters = commands.add_parser("dead-letters", help="show or save what could not be read, or publish it again")
     _add_url(letters)
     _add_output(letters)
-    letters.add_argument("--replay", action="store_true", help="publish again those that can be read by now")
-    letters.add_argument(
+    again = letters.add_mutually_exclusive_group()
+    again.add_argument("--replay", action="store_true", help="publish again those that can be read by now")
+    again.add_argument(
         "--mended", metavar="FILE", type=Path, help="publish those of a file that -o has written, as mended there"
     )
-    _add_nats(letters)
+    _add_nats_of_server(letters)
 
 
 def _add_nats(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--nats", metavar="URL", help="the NATS server (FRAISEQL_NATS_URL, else nats://localhost:4222)")
+
+
+def _add_nats_of_server(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--nats", metavar="URL", help="the NATS server (FRAISEQL_NATS_URL, else the one it reads from)")
 
 
 def _add_url(parser: argparse.ArgumentParser) -> None:

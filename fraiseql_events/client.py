@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 DEFAULT_URL: Final = "grpc://localhost:50051"
 URL_VARIABLE: Final = "FRAISEQL_EVENTS_URL"
 CALL_SECONDS: Final = 30.0
+#: A list may be long.
+LIST_SECONDS: Final = 3600.0
 _BUSY: Final = "resource exhausted: "
 _UNREACHABLE: Final = ("failed to connect", "onnection refused", "errors resolving", "omain name not found")
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
@@ -227,7 +229,7 @@ class EventClient(Closing):
 
     def dead_letters(self) -> Iterator[dict[str, Any]]:
         """What could not be read: for each its sequence, line, subject, time, reason and payload."""
-        yield from self._act("dead-letters")
+        yield from self._act("dead-letters", seconds=LIST_SECONDS)
 
     def close(self) -> None:
         """Closes the connection; again does nothing. The client may be used again."""
@@ -248,9 +250,9 @@ class EventClient(Closing):
     def _open(self, ticket: Ticket) -> _Reader:
         return _Reader(self, ticket)
 
-    def _act(self, name: str) -> Iterator[dict[str, Any]]:
+    def _act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
         with self._mapped_errors():
-            for result in self._connect().do_action(fl.Action(name, b""), options=_call_options()):
+            for result in self._connect().do_action(fl.Action(name, b""), options=_call_options(seconds)):
                 yield json.loads(result.body.to_pybytes())
 
     @contextmanager
@@ -306,8 +308,8 @@ class _Reader:
         self._connection.close()
 
 
-def _call_options() -> fl.FlightCallOptions:
-    return fl.FlightCallOptions(timeout=CALL_SECONDS)
+def _call_options(seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
+    return fl.FlightCallOptions(timeout=seconds)
 
 
 def _check_url(url: str) -> str:

@@ -90,6 +90,7 @@ def stream(options: Namespace) -> int:
     """Shows or saves events."""
     from fraiseql_events.output import format_for, write
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was read is kept, as with Ctrl-C
     kind = format_for(options.format, options.output)
     with EventClient(options.url) as client:
         events = client.stream(
@@ -275,7 +276,8 @@ def _status_text(url: str, status: dict[str, Any]) -> str:
         f"{url}, up {uptime}, reading {status['stream']} at {status['nats']} into {status['store']}",
         f"{_count(status['offset'], 'event')} ({status['committed']:,} committed), "
         f"{status['events_per_second']:,.0f} a second",
-        f"{_count(status['lag'], 'message')} behind the stream, {_count(status['dead_letters'], 'dead letter')}",
+        f"{_count(status['lag'], 'message')} behind the stream, {_count(status['dead_letters'], 'dead letter')}"
+        + (f" ({status['dead_letters_replayed']:,} replayed)" if status["dead_letters_replayed"] else ""),
     ]
     for name, found in status["entities"].items():
         lines.append(f"  {name}: {_count(found['events'], 'event')} from {found['first']} to {found['last']}")

@@ -79,7 +79,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 if line.strip():
                     yield f"{path}, line {number}", msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise InvalidArgument(f"{path}, line {number}: {error}; write one JSON object a line") from error
+        raise InvalidArgument(
+            f"{path}, line {number}: {error}; newline-delimited JSON, Parquet or Arrow IPC is expected"
+        ) from error
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be read: {error.strerror or error}") from error
     except READ_ERRORS as error:

@@ -58,7 +58,7 @@ def replay(client: EventClient, target: StreamOptions, mended: Mapping[int, byte
         EventsError: the servers.
     """
     _wait_until_read(client)
-    history = str(client.status()["history"])[:8]
+    history = client.status()["history"]
     letters = _chosen(client.dead_letters(), mended)
     before = client.status()["dead_letters_replayed"]
     unreadable, example = 0, None

@@ -159,7 +159,7 @@ class Service(Closing):
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "last_error": reason if state in ("stalled", "failed") else None,
             "nats": self.nats_url,
-            "history": self.log.id,
+            "history": self.log.id[:8],
             "store": self.options.store,
         }
 

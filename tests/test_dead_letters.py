@@ -167,6 +167,18 @@ def test_a_kill_and_two_at_once_publish_none_twice(
         assert json.loads(replay(url, "--replay")) == {"replayed": 0, "unreadable": 2}
 
 
+def test_a_letter_that_there_is_not_cannot_be_marked(nats: NatsServer, serving: tuple[Serve, str]) -> None:
+    server, url = serving
+    for number in (4, 10**17):
+        name = f"{server.status(url)['history']}.{number}"
+        nats.manage(
+            lambda js: js.publish("entity.change.Order.x", an_event(id="5"), headers={"Fraiseql-Dead-Letter": name})  # noqa: B023
+        )
+    nats.publish([b"the fifth"])
+    until(lambda: len(listed(url)) == 5)
+    assert [letter["replayed"] for letter in listed(url)] == [None] * 5
+
+
 def test_a_replay_waits_for_a_bridge_that_is_behind(
     nats: NatsServer, serving: tuple[Serve, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +211,7 @@ def test_a_replay_for_another_history_is_an_event_like_any_other(nats: NatsServe
         (b"NATS/1.0\r\nA: b\r\nfraiseql-dead-letter:00000000.0 \r\nC: d\r\n\r\n", "00000000.0"),
         (b"NATS/1.0\r\nX-Fraiseql-Dead-Letter: 0a1b2c3d.17\r\n\r\n", None),
         (b"NATS/1.0\r\nFraiseql-Dead-Letter: ../17\r\n\r\n", None),
+        (b"NATS/1.0\r\nFraiseql-Dead-Letter: 0a1b2c3d.%s\r\n\r\n" % (b"9" * 20), None),
     ],
 )
 def test_the_header_names_a_letter(header: bytes, letter: str | None) -> None:

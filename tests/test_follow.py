@@ -257,6 +257,17 @@ def test_the_command_line_follows(tmp_path: Path, source: StreamOptions, send: S
     assert pl.read_parquet(tmp_path / "a.parquet")["event_id"].to_list() == list("01234")
 
 
+def test_a_follow_into_a_file_is_kept_when_it_is_told_to_end(start: Start, send: Send, tmp_path: Path) -> None:
+    service = start()
+    send(*events(0, 3))
+    saved = [*COMMAND, "stream", "*", "--follow", "--url", str(service.url), "-o", str(tmp_path / "a.ndjson")]
+    with subprocess.Popen(saved) as process:
+        until(lambda: [part for part in tmp_path.glob(".a.ndjson.part*") if part.stat().st_size])
+        process.terminate()
+        assert process.wait(5) == 0
+    assert len((tmp_path / "a.ndjson").read_text().splitlines()) == 3
+
+
 def test_a_live_table_is_a_line_an_event(tmp_path: Path, source: StreamOptions, send: Send) -> None:
     with serve(
         nats=source.nats, stream=source.stream, subject=source.subject, store=tmp_path, listen="127.0.0.1:0",

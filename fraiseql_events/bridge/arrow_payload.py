@@ -114,11 +114,23 @@ def check_batch(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]
 
 def _batches(source: pa.BufferReader) -> Iterator[pa.RecordBatch]:
     with pa.ipc.open_stream(source) as reader:
+        for field in reader.schema:
+            _check_type(field.name, field.type)
         for batch in reader:
             batch.validate()  # before anything else: pyarrow's own look at damaged buffers may end the process
             if batch.nbytes > MAX_EXPANDED_BYTES:
                 raise ValueError(f"it grows to more than {MAX_EXPANDED_BYTES >> 20} MiB")
             yield batch
+
+
+def _check_type(name: str, kind: pa.DataType) -> None:
+    """Refuses types of which a damaged batch ends the process: pyarrow does not look at them before it follows them."""
+    if pa.types.is_union(kind) or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        raise ValueError(f"the column {name} holds a {kind}, which is not read here")
+    if pa.types.is_dictionary(kind):
+        _check_type(name, kind.value_type)
+    for index in range(kind.num_fields):
+        _check_type(name, kind.field(index).type)
 
 
 def _damaged_rows(source: pa.RecordBatch) -> dict[int, str]:

@@ -6,7 +6,9 @@ be read past its new messages in silence.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,6 +24,7 @@ from fraiseql_events.timestamps import format_time, micros_of_datetime, parse_na
 
 #: A request may be lost with the connection of a server that is stopping: it is soon made again.
 REQUEST_SECONDS: Final = 2.0
+LONGEST_SECONDS: Final = 60.0
 _NOT_FOUND: Final = 404
 
 
@@ -121,8 +124,7 @@ async def _last_until(client: BulkClient, info: StreamInfo, name: str, published
 async def _get(client: BulkClient, name: str, request: dict[str, Any]) -> StoredMessage | None:
     """A message of the stream; None when it is not there. The times of nats-py's `get_msg` end at microseconds."""
     subject = f"$JS.API.STREAM.MSG.GET.{name}"
-    answer = await client.request(subject, msgspec.json.encode(request), timeout=REQUEST_SECONDS)
-    values = msgspec.json.decode(answer.data)
+    values = msgspec.json.decode(await _request(client, subject, msgspec.json.encode(request)))
     if (error := values.get("error")) is not None:
         if error.get("code") == _NOT_FOUND:
             return None
@@ -130,3 +132,17 @@ async def _get(client: BulkClient, name: str, request: dict[str, Any]) -> Stored
     message = values["message"]
     payload = base64.b64decode(message.get("data") or b"")
     return StoredMessage(message["seq"], parse_nanos(message["time"]), payload)
+
+
+async def _request(client: BulkClient, subject: str, payload: bytes) -> bytes:
+    """An answer that may be large: over a slow link it is waited for as long as something comes."""
+    asking = asyncio.ensure_future(client.request(subject, payload, timeout=LONGEST_SECONDS))
+    try:
+        while not asking.done():
+            began = time.monotonic()
+            await asyncio.wait({asking}, timeout=REQUEST_SECONDS)
+            if not asking.done() and client.read_at < began:
+                raise nats.errors.TimeoutError
+        return bytes((await asking).data)
+    finally:
+        asking.cancel()

@@ -8,7 +8,7 @@ from typing import Final
 
 from fraiseql_events.event import REPLAY_HEADER
 
-_REPLAY: Final = re.compile(rb"\r\n%s:[ \t]*([0-9a-f]+\.\d+)[ \t]*\r\n" % REPLAY_HEADER.encode(), re.IGNORECASE)
+_REPLAY: Final = re.compile(rb"\r\n%s:[ \t]*([0-9a-f]{8}\.\d{1,18})[ \t]*\r\n" % REPLAY_HEADER.encode(), re.IGNORECASE)
 
 
 @dataclass(slots=True)

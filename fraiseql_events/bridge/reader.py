@@ -28,6 +28,7 @@ from fraiseql_events.bridge.missed import Missed
 from fraiseql_events.bridge.natspy import BulkClient, Frames
 from fraiseql_events.bridge.position import StreamPosition, digest
 from fraiseql_events.bridge.pulls import HEARTBEAT_SECONDS, Pulls
+from fraiseql_events.bridge.subjects import covers, overlap
 from fraiseql_events.errors import NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
@@ -108,7 +109,10 @@ class StreamReader:
         await self._open_consumer(created_micros(info))
 
     def _reads_all(self, info: StreamInfo) -> bool:
-        return self._options.subject in (">", *(info.config.subjects or ()))
+        wanted, subjects = self._options.subject, info.config.subjects or ()
+        if subjects and not self._inbox and not any(overlap(wanted, subject) for subject in subjects):
+            log.warning("the stream %s has no subject that %s means: it has %s", info.config.name, wanted, subjects)
+        return wanted == ">" or (bool(subjects) and all(covers(wanted, subject) for subject in subjects))
 
     async def _replace_missing(self) -> StreamInfo:
         """Makes a stream that does not exist, where nothing can be lost by that."""
@@ -255,13 +259,14 @@ class StreamReader:
         elif self._pulls and self._client.is_connected and time.monotonic() - self._last_sign() > SILENCE_SECONDS:
             self._broken = self._broken or f"nothing was heard of the NATS server for {SILENCE_SECONDS} seconds"
         if self._broken is not None:
+            if self._broken != self._said:  # once, however long it lasts
+                log.warning("reading is interrupted after message %d: %s", self.position.sequence, self._broken)
+            self._said = self._broken
             if not self._client.is_connected:
                 return
-            if self._broken != self._said:  # once, however long it lasts
-                log.warning("reading goes on after message %d: %s", self.position.sequence, self._broken)
-            self._said = self._broken
             await self.open()
             self._said = None
+            log.warning("reading goes on after message %d", self.position.sequence)
         while self._pulls.are_few and self._has_room():
             await self._pull()
 

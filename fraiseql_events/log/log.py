@@ -14,7 +14,7 @@ import pyarrow as pa
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import EventsError, ServiceError, StoreError, StoreInUse
-from fraiseql_events.event import LISTED_LETTER_SCHEMA, dead_letter_batch
+from fraiseql_events.event import LISTED_LETTER_SCHEMA, SCHEMA, dead_letter_batch
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.history import History, Reached
 from fraiseql_events.log.lock import StoreLock
@@ -34,7 +34,7 @@ log: Final = logging.getLogger(__name__)
 VIEW_BYTES: Final = 4 << 20
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2, 5)
 #: A store that hangs keeps nobody from ending.
-CLOSE_SECONDS: Final = 4.0
+CLOSE_SECONDS: Final = 6.0
 
 
 class Log:
@@ -164,8 +164,8 @@ class Log:
     def place(self, offset: int) -> Place | None:
         """What an offset is an offset of; None where the log has not come so far (again)."""
         with self._changed:
-            if (event_id := self._tail.event_id(offset)) is not None:
-                return Place(self.id[:8], digest_of(event_id), self._history.snapshot.end)
+            if (event := self._tail.event(offset)) is not None:
+                return Place(self.id[:8], digest_of(event), self._history.snapshot.end)
             return Place(self.id[:8]) if offset < self._tail.end else None
 
     def check_place(self, place: Place, offset: int) -> bool:
@@ -176,12 +176,13 @@ class Log:
         """
         place.check_history(self.id[:8], offset)
         if place.digest is None:
+            place.check_end(self.offset, offset)
             return True
         if offset >= self.offset:
             return False
-        only = Filter(after=offset - 1, before=offset + 1, columns=("event_id",))
+        only = Filter(after=offset - 1, before=offset + 1)
         for batch in self.view_from(offset).scan(only):
-            place.check_event(batch.column("event_id")[0].as_py(), offset)
+            place.check_event(digest_of(batch.select(SCHEMA.names)), offset)
         return True
 
     def wait_beyond(self, offset: int, seconds: float) -> bool:
@@ -233,8 +234,9 @@ class Log:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        deadline = time.monotonic() + CLOSE_SECONDS
         self._committer.join(CLOSE_SECONDS)
-        ended = self._maintenance.close(CLOSE_SECONDS) and not self._committer.is_alive()
+        ended = self._maintenance.close(max(1.0, deadline - time.monotonic())) and not self._committer.is_alive()
         if not ended:  # and the lock stays: what is under way may still reach the store
             raise StoreError(
                 "the store does not answer: what is not committed is read again from NATS at the next start"
@@ -250,7 +252,8 @@ class Log:
     def _own_replays(self, replays: list[tuple[str, int]]) -> dict[int, int]:
         """Of what was published again, the dead letters of this history, by number."""
         named = [(letter.partition("."), sequence) for letter, sequence in replays]
-        return {int(number): sequence for (history, _, number), sequence in named if history == self.id[:8]}
+        own = {int(number): sequence for (history, _, number), sequence in named if history == self.id[:8]}
+        return {number: sequence for number, sequence in own.items() if number < self._dead_letters}
 
     def _is_full(self) -> bool:
         options = self.options

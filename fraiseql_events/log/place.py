@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Self
 
+import msgspec
+import pyarrow as pa
+
 from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.timestamps import TIMESTAMP
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,25 @@ class Place:
                 "has the other, or read this one from its start"
             )
 
-    def check_event(self, event_id: str, offset: int) -> None:
+    def check_end(self, end: int, offset: int) -> None:
+        """Refuses the place of an event that was in the history, where that ends before it now.
+
+        Raises:
+            InvalidArgument: with what to do.
+        """
+        if offset >= end:
+            raise InvalidArgument(
+                f"offset {offset} is past the end of this history, which holds {end} events: it was put back to an "
+                "earlier state; go on with an offset from before that, or read it from its start"
+            )
+
+    def check_event(self, digest: str, offset: int) -> None:
         """Refuses a place whose event is another one now.
 
         Raises:
             InvalidArgument: with what to do.
         """
-        if digest_of(event_id) == self.digest:
+        if digest == self.digest:
             return
         if offset < self.committed:
             raise InvalidArgument(
@@ -69,6 +85,7 @@ class Place:
         )
 
 
-def digest_of(event_id: str) -> str:
-    """Sixteen digits that tell an event from another at the same offset."""
-    return blake2b(event_id.encode(), digest_size=8).hexdigest()
+def digest_of(event: pa.RecordBatch) -> str:
+    """Sixteen digits that tell an event, one row of `SCHEMA`, from another at the same offset."""
+    values = [column.view(pa.int64())[0].as_py() if column.type == TIMESTAMP else column[0].as_py() for column in event]
+    return blake2b(msgspec.json.encode(values), digest_size=8).hexdigest()

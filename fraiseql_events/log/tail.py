@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
-from fraiseql_events.event import LOG_SCHEMA, DeadLetter
+from fraiseql_events.event import LOG_SCHEMA, SCHEMA, DeadLetter
 from fraiseql_events.log.filter import Span
 
 #: What a chunk costs beside its events: its arrays' own overhead, and a piece that held no event must count too.
@@ -118,13 +118,12 @@ class Tail:
         chunks = self.uncommitted()
         return [chunk for chunk in chunks if chunk.stream.epoch == chunks[0].stream.epoch]
 
-    def event_id(self, offset: int) -> str | None:
-        """The id of the event at an offset; None where none of the chunks holds it."""
+    def event(self, offset: int) -> pa.RecordBatch | None:
+        """The event at an offset, one row of `SCHEMA`; None where none of the chunks holds it."""
         for chunk in itertools.chain(reversed(self._uncommitted), reversed(self._committed)):
             first = chunk.end - chunk.events.num_rows
             if first <= offset < chunk.end:
-                event_id: str = chunk.events.column("event_id")[offset - first].as_py()
-                return event_id
+                return chunk.events.slice(offset - first, 1).select(SCHEMA.names)
             if chunk.end <= offset:
                 return None
         return None

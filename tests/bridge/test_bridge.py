@@ -508,3 +508,21 @@ def test_a_stream_made_anew_with_higher_sequences_has_lost_nothing_by_that(
     with reading(replace(source, accept_stream=True), position) as (bridge, sink):
         until(lambda: len(sink.ids) == 5)
         assert bridge.status.missed == 0
+
+
+@pytest.mark.parametrize(("wanted", "missed"), [("a.>", 0), (">", 10), ("a.b.>", 0)])
+def test_what_may_have_been_others_subjects_is_not_missed(source: StreamOptions, wanted: str, missed: int) -> None:
+    prefix = source.subject.removesuffix(">")
+    subjects = [f"{prefix}a.b.>", f"{prefix}c"]
+    manage(source, lambda js: js.add_stream(name=source.stream, subjects=subjects))
+    options = replace(source, subject=prefix + wanted if wanted != ">" else ">")
+    publish([(f"{prefix}a.b.x", an_event(id="0"))], source)
+    with reading(options) as (_, sink):
+        until(lambda: sink.position)
+    publish([(f"{prefix}c", b"x")] * 10, source)
+    manage(source, lambda js: js.purge_stream(source.stream))
+    publish([(f"{prefix}a.b.x", an_event(id="1"))], source)
+    with reading(options, sink.position) as (bridge, later):
+        until(lambda: later.ids)
+        time.sleep(1.2)  # a look at the stream
+        assert (later.ids, bridge.status.missed) == (["1"], missed)

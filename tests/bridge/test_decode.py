@@ -399,6 +399,14 @@ def test_a_small_payload_that_grows_out_of_proportion_is_a_dead_letter() -> None
     assert "it grows to more than 64 times its size" in reason(payload)
 
 
+@pytest.mark.parametrize("kind", [pa.list_view(pa.int64()), pa.struct([("a", pa.large_list_view(pa.string()))])])
+def test_types_of_which_damage_ends_the_process_are_not_followed(kind: pa.DataType) -> None:
+    batch = arrow_event().append_column("extra", pa.array([None], kind))
+    assert "which is not read here" in reason(to_ipc(batch))
+    union = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])])
+    assert "which is not read here" in reason(to_ipc(arrow_event().append_column("extra", union)))
+
+
 def test_columns_that_come_twice_or_in_several_types_are_read() -> None:
     first = arrow_event()
     both = first.append_column("id", pa.array([5]))

@@ -45,7 +45,13 @@ def delete_one(nats: NatsServer) -> None:
     nats.manage(lambda js: js.delete_msg(STREAM, 15))
 
 
-@pytest.mark.parametrize("lose", [lose_tail, purge, delete_one])
+def purge_for_the_same_ids(nats: NatsServer) -> None:
+    """What comes instead has the ids of what was lost."""
+    purge(nats)
+    nats.publish(events(10, 20, event_type="Order.Paid"))
+
+
+@pytest.mark.parametrize("lose", [lose_tail, purge, delete_one, purge_for_the_same_ids])
 def test_events_that_were_shown_and_lost_are_told_to_whom_they_were_shown(
     nats: NatsServer, tmp_path: Path, lose: Callable[[NatsServer], None]
 ) -> None:
