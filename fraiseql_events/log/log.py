@@ -127,7 +127,7 @@ class Log:
                 raise self._failure
             if self._closing or self._refusing:
                 raise ServiceError("the log is closed")
-            replays = self._own_replays(decoded.replays)
+            replays = self._own_replays(decoded)
             chunk = Chunk.of(decoded, position, self._tail.end, time.monotonic(), replays)
             self._tail.append(chunk)
             self._stream = position
@@ -249,11 +249,12 @@ class Log:
         batches = self._history.replays.read(self._history.reached.stream or StreamPosition(0, 0))
         return {row["number"]: row["sequence"] for batch in batches for row in batch.to_pylist()}
 
-    def _own_replays(self, replays: list[tuple[str, int]]) -> dict[int, int]:
+    def _own_replays(self, decoded: Decoded) -> dict[int, int]:
         """Of what was published again, the dead letters of this history, by number."""
-        named = [(letter.partition("."), sequence) for letter, sequence in replays]
+        named = [(letter.partition("."), sequence) for letter, sequence in decoded.replays]
         own = {int(number): sequence for (history, _, number), sequence in named if history == self.id[:8]}
-        return {number: sequence for number, sequence in own.items() if number < self._dead_letters}
+        there = self._dead_letters + len(decoded.dead)
+        return {number: sequence for number, sequence in own.items() if number < there}
 
     def _is_full(self) -> bool:
         options = self.options
