@@ -18,6 +18,7 @@ import pyarrow.flight as fl
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable, StreamCut
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
+from fraiseql_events.flight_reader import FlightReader
 from fraiseql_events.stream import EventStream, Frames, check_frames
 from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Ticket, entity_or_all
 from fraiseql_events.time_range import Time, end_micros, start_micros
@@ -247,8 +248,8 @@ class EventClient(Closing):
                 self._connection = fl.FlightClient(self.url)
             return self._connection
 
-    def _open(self, ticket: Ticket) -> _Reader:
-        return _Reader(self, ticket)
+    def _open(self, ticket: Ticket) -> FlightReader:
+        return FlightReader(self.url, ticket, self._mapped_errors)
 
     def _act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
         with self._mapped_errors():
@@ -280,32 +281,6 @@ class EventClient(Closing):
         if text.startswith(_BUSY):
             return ServerUnavailable(f"the server at {self.url} is busy: {text.removeprefix(_BUSY)}")
         return StreamCut(f"the server at {self.url} broke off: {text}")
-
-
-class _Reader:
-    """A Flight reader on a connection of its own, whose errors are ours.
-
-    A connection that has died without a word takes every call on it along: the next attempt needs another one.
-    """
-
-    def __init__(self, client: EventClient, ticket: Ticket) -> None:
-        self._client = client
-        self._ticket = ticket
-        # without a pool of its own, a channel would be given the dead connection of another to the same address
-        self._connection = fl.FlightClient(client.url, generic_options=[("grpc.use_local_subchannel_pool", 1)])
-        self._reader: fl.FlightStreamReader | None = None
-
-    def read_chunk(self) -> fl.FlightStreamChunk:
-        with self._client._mapped_errors():
-            if self._reader is None:
-                self._reader = self._connection.do_get(fl.Ticket(self._ticket.encode()))
-            return self._reader.read_chunk()
-
-    def cancel(self) -> None:
-        """Ends the reading, in whatever call it waits; from any thread."""
-        if self._reader is not None:
-            self._reader.cancel()
-        self._connection.close()
 
 
 def _call_options(seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
@@ -349,7 +324,8 @@ def _names(option: str, names: Sequence[str] | None) -> tuple[str, ...] | None:
 def _sentence(error: Exception) -> str:
     """Flight's message without its debugging tails."""
     text = str(error).partition(". Detail: ")[0].partition(". gRPC client debug context")[0]
-    return text.removeprefix("Flight returned unavailable error, with message: ").strip().splitlines()[0]
+    text = text.removeprefix("Flight returned unavailable error, with message: ").strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _moment(text: str) -> datetime:

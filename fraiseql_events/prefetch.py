@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import pyarrow.flight as fl
 
+from fraiseql_events.flight_reader import FlightReader
+
 #: Batches read ahead, each 2 MiB at the most, or a single event.
 AHEAD: Final = 4
 _POLL_SECONDS: Final = 0.1
@@ -26,9 +28,9 @@ class Prefetch:
         open_reader: asks the server; runs in the thread.
     """
 
-    def __init__(self, open_reader: Callable[[], fl.FlightStreamReader]) -> None:
+    def __init__(self, open_reader: Callable[[], FlightReader]) -> None:
         self._open_reader = open_reader
-        self._reader: fl.FlightStreamReader | None = None
+        self._reader: FlightReader | None = None
         self._chunks: queue.Queue[Any] = queue.Queue(AHEAD)
         self._closed = threading.Event()
         self._arrived = threading.Condition()
@@ -84,6 +86,9 @@ class Prefetch:
             self._put(_END)
         except BaseException as error:  # handed to the caller, whose thread it concerns
             self._put(error)
+        finally:
+            if self._reader is not None:
+                self._reader.close()
 
     def _put(self, item: Any) -> None:
         while not self._closed.is_set():

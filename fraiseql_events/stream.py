@@ -23,7 +23,8 @@ from fraiseql_events.wording import near
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
-    import pyarrow.flight as fl
+
+    from fraiseql_events.flight_reader import FlightReader
 
 log: Final = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class EventStream(Closing, Generic[F]):
     """
 
     def __init__(
-        self, open_reader: Callable[[Ticket], fl.FlightStreamReader], ticket: Ticket, schema: pa.Schema, frames: Frames
+        self, open_reader: Callable[[Ticket], FlightReader], ticket: Ticket, schema: pa.Schema, frames: Frames
     ) -> None:
         self._open_reader = open_reader
         self._ticket = ticket

@@ -24,7 +24,7 @@ ROOMS = [
     ("bridge",),
     ("log",),
     ("flight",),
-    ("prefetch", "stream", "client"),
+    ("flight_reader", "prefetch", "stream", "client"),
     ("health", "service"),
     ("publishing", "replaying", "output", "demo", "commands", "cli"),
 ]
