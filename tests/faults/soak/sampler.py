@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import psutil
 
 from fraiseql_events import EventClient, EventsError
-from fraiseql_events.bridge.reader import SILENCE_SECONDS
 from tests.faults.soak.followers import Committed
 from tests.faults.soak.stand import Stand
 
 EVERY_SECONDS = 0.5
 WELL = ("live", "quiet")
-#: What serve may take to say that nothing comes: its own patience, and as much as a look and a busy machine take.
-NOTICED_SECONDS = SILENCE_SECONDS + 2.0
+#: What serve may take to say that nothing comes: half of it for a look that is not answered, half for a busy machine.
+NOTICED_SECONDS = 6.0
 #: A young process loads libraries, and fills the memory that it keeps of the newest events: 64 MiB, at half a kilobyte
 #: an event and 1 000 a second, of which there are more unless NATS is away.
 YOUNG_SECONDS = 150.0
