@@ -1,0 +1,132 @@
+"""A stream on a real nats-server, and the plain ways of reading it that ours is measured beside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats
+import natsrpy
+import pyarrow as pa
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from benchmarks.running import Numbers, timed
+from fraiseql_events.bridge.consumer import STREAM, StreamOptions
+from fraiseql_events.bridge.embedded import EmbeddedNats
+from fraiseql_events.bridge.json_payload import JsonEvent
+from fraiseql_events.bridge.publisher import Message, publish
+
+FETCH = 10_000
+
+
+@contextmanager
+def stream_of(published: Iterable[Message], **settings: Any) -> Iterator[Numbers]:
+    """A nats-server whose stream holds these messages; the settings with its address, and where to write."""
+    with tempfile.TemporaryDirectory(prefix="fraiseql-bench-") as folder, EmbeddedNats(Path(folder) / "nats") as server:
+        publish(published, StreamOptions(nats=server.url))
+        yield settings | {"nats": server.url, "folder": folder}
+
+
+def drain_socket(settings: Numbers) -> Numbers:
+    """A raw socket that takes the bytes of the stream's first messages, and looks at none of them."""
+    count = settings["messages"]
+    name = asyncio.run(_new_consumer(settings["nats"]))
+    host, _, port = settings["nats"].removeprefix("nats://").rpartition(":")
+    found: Numbers = {"events": settings["events"]}
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\nSUB inbox.* 1\r\nPING\r\n'
+        )
+        while b"PONG" not in connection.recv(1 << 16):
+            pass
+        request = json.dumps({"batch": count, "expires": 60 * 10**9}).encode()
+        ask = f"PUB $JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name} inbox.1 {len(request)}\r\n".encode() + request + b"\r\n"
+        buffer = bytearray(1 << 20)
+        connection.settimeout(0.5)
+        with timed(found):
+            connection.sendall(ask)
+            started = ended = time.perf_counter()
+            while True:
+                try:
+                    connection.recv_into(buffer)
+                except TimeoutError:
+                    break
+                ended = time.perf_counter()
+    found["seconds"] = ended - started
+    return found
+
+
+def fetch_with_nats_py(settings: Numbers) -> Numbers:
+    """nats-py's `fetch`, each payload through msgspec, each fetch an Arrow batch."""
+
+    async def run() -> Numbers:
+        name = await _new_consumer(settings["nats"])
+        client = await nats.connect(settings["nats"])
+        subscription = await client.jetstream().pull_subscribe_bind(name, STREAM)
+        found: Numbers = {"events": 0}
+        with timed(found):
+            while found["events"] < settings["nats_py_events"]:
+                messages = await subscription.fetch(FETCH)
+                found["events"] += _to_arrow([message.data for message in messages]).num_rows
+        await client.close()
+        return found
+
+    return asyncio.run(run())
+
+
+def fetch_with_natsrpy(settings: Numbers) -> Numbers:
+    """natsrpy, a Rust client, in the place of nats-py."""
+
+    async def run() -> Numbers:
+        name = await _new_consumer(settings["nats"])
+        client = natsrpy.Nats([settings["nats"]])
+        await client.startup()
+        stream = await (await client.jetstream()).streams.get(STREAM)
+        consumer = await stream.consumers.get_pull(name)
+        found: Numbers = {"events": 0}
+        with timed(found):
+            while found["events"] < settings["natsrpy_events"]:
+                messages = await consumer.fetch(max_messages=FETCH, timeout=10)
+                found["events"] += _to_arrow([message.payload for message in messages]).num_rows
+        await client.shutdown()
+        return found
+
+    return asyncio.run(run())
+
+
+_decode: Callable[[bytes], JsonEvent] = msgspec.json.Decoder(JsonEvent).decode
+
+
+def _to_arrow(payloads: Sequence[bytes]) -> pa.RecordBatch:
+    """What a reader would write by hand."""
+    events = [_decode(payload) for payload in payloads]
+    columns = {
+        "event_id": pa.array([event.id for event in events]),
+        "event_type": pa.array([event.event_type for event in events]),
+        "entity_type": pa.array([event.entity_type for event in events]),
+        "entity_id": pa.array([event.entity_id for event in events]),
+        "timestamp": pa.array([event.timestamp for event in events]).cast(pa.timestamp("us", "UTC")),
+        "data": pa.array([bytes(event.data) for event in events], pa.binary()).cast(pa.string()),
+        "user_id": pa.array([event.user_id for event in events], pa.string()),
+        "org_id": pa.array([event.org_id for event in events], pa.string()),
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+async def _new_consumer(url: str) -> str:
+    client = await nats.connect(url)
+    try:
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=60, mem_storage=True)
+        name = f"bench-{time.time_ns()}"
+        await client.jsm().add_consumer(STREAM, config, name=name)
+        return name
+    finally:
+        await client.close()
