@@ -1,5 +1,5 @@
 """What the package can do, measured beside what the machine can do and beside what else there is.
 
-One program a question; each contender runs in a process of its own, in turns with the others. `make bench` runs them all
-and writes docs/benchmarks.md.
+One program a question; each contender runs in a process of its own, in turns with the others. `make bench` runs all
+of them and writes docs/benchmarks.md.
 """
