@@ -68,7 +68,7 @@ def block_of_rows(*, seed: int = 1, per_day: int = 100_000, rows: int = BLOCK) -
 
 def _decoded(payloads: list[bytes]) -> pa.RecordBatch:
     count = len(payloads)
-    return decode(Messages(list(range(1, count + 1)), [b"bench"] * count, [0] * count, payloads)).events
+    return decode(Messages.of(list(range(1, count + 1)), [b"bench"] * count, [0] * count, payloads)).events
 
 
 def _ipc(batch: pa.RecordBatch) -> bytes:

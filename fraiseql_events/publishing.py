@@ -101,7 +101,7 @@ def _json_lines(source: BinaryIO, name: str) -> Iterator[Message]:
     lines = ((number, line) for number, line in numbered if line)
     while chunk := list(islice(lines, CHUNK)):
         numbers, payloads = [number for number, _ in chunk], [line for _, line in chunk]
-        decoded = decode(Messages(numbers, [b""] * len(chunk), [0] * len(chunk), payloads))
+        decoded = decode(Messages.of(numbers, [b""] * len(chunk), [0] * len(chunk), payloads))
         good = len(chunk) if not decoded.dead else numbers.index(decoded.dead[0].sequence)
         entities = decoded.events.column("entity_type").to_pylist()
         types = decoded.events.column("event_type").to_pylist()

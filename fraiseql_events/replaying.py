@@ -121,7 +121,7 @@ def _chosen(letters: Iterator[dict[str, Any]], mended: Mapping[int, bytes] | Non
 
 def _unreadable(payload: bytes) -> str | None:
     """Why a payload would be a dead letter again; None when all of it can be read."""
-    dead = decode(Messages([1], [b""], [0], [payload])).dead
+    dead = decode(Messages.of([1], [b""], [0], [payload])).dead
     return dead[0].reason if dead else None
 
 

@@ -126,7 +126,7 @@ def test_a_bridge_that_has_learnt_to_read_them_gets_them_again(
     def older(messages: Messages) -> object:
         """As if this kind of event were not known yet."""
         payloads = [payload.replace(b"New.Kind", b"") for payload in messages.payloads]
-        decoded = decode(Messages(messages.sequences, messages.subjects, messages.published, payloads))
+        decoded = decode(Messages.of(messages.sequences, messages.subjects, messages.published, payloads))
         for letter in decoded.dead:
             object.__setattr__(letter, "payload", messages.payloads[messages.sequences.index(letter.sequence)])
         return decoded

@@ -66,9 +66,15 @@ class BridgeStatus:
 
 @dataclass(slots=True)
 class _Piece:
-    messages: Messages
+    messages: list[Messages]
     position: StreamPosition
     size: int
+    count: int
+
+    def extend(self, following: _Piece) -> None:
+        self.messages += following.messages
+        self.position = following.position
+        self.size, self.count = self.size + following.size, self.count + following.count
 
 
 class Bridge:
@@ -222,11 +228,11 @@ class Bridge:
             await client.close()
 
     def _take(self, messages: Messages, position: StreamPosition) -> None:
-        size = sum(map(len, messages.payloads))
+        piece = _Piece([messages], position, messages.size, len(messages))
         with self._lock:
-            self._queued_bytes += size
-            self._queued_messages += len(messages)
-        self._queue.put(_Piece(messages, position, size))
+            self._queued_bytes += piece.size
+            self._queued_messages += piece.count
+        self._queue.put(piece)
 
     def _has_room(self) -> bool:
         with self._lock:
@@ -235,7 +241,7 @@ class Bridge:
     def _decode(self) -> None:
         try:
             while (piece := self._next_piece()) is not None:
-                self._sink.append(decode(piece.messages), piece.position)
+                self._sink.append(decode(Messages.joined(piece.messages)), piece.position)
                 self._sequence = piece.position.sequence
                 self._release(piece)
         except EventsError as error:
@@ -247,7 +253,7 @@ class Bridge:
     def _next_piece(self) -> _Piece | None:
         """The next piece, and what has come in behind it meanwhile, up to a size; of one epoch."""
         piece, self._held = self._held or self._queue.get(), None
-        while piece is not None and piece.size < MAX_DECODED_BYTES and len(piece.messages) < MAX_DECODED_MESSAGES:
+        while piece is not None and piece.size < MAX_DECODED_BYTES and piece.count < MAX_DECODED_MESSAGES:
             try:
                 following = self._queue.get_nowait()
             except queue.Empty:
@@ -258,14 +264,13 @@ class Bridge:
             if following.position.epoch != piece.position.epoch:
                 self._held = following
                 break
-            piece.messages.extend(following.messages)
-            piece.position, piece.size = following.position, piece.size + following.size
+            piece.extend(following)
         return piece
 
     def _release(self, piece: _Piece) -> None:
         with self._lock:
             self._queued_bytes -= piece.size
-            self._queued_messages -= len(piece.messages)
+            self._queued_messages -= piece.count
         loop, reader = self._loop, self._reader
         if loop is not None and reader is not None and not loop.is_closed():
             try:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from fraiseql_events.bridge.arrow_payload import is_arrow, read_arrow
+from fraiseql_events.bridge.bulk_json import LEAST_EVENTS, bulk_reader
 from fraiseql_events.bridge.json_payload import (
     DECODE_ERRORS,
     JsonEvent,
-    find_invalid_utf8,
+    all_utf8,
     read_event,
     read_usual,
     split_lines,
     to_batch,
+    to_columns,
 )
-from fraiseql_events.bridge.messages import Messages
+from fraiseql_events.bridge.messages import Integers, Messages
 from fraiseql_events.bridge.unreadable import NotJson, Unreadable
 from fraiseql_events.event import SCHEMA, DeadLetter
 
@@ -44,112 +47,135 @@ def decode(messages: Messages) -> Decoded:
     return _Decoder(messages).run()
 
 
-@dataclass(slots=True)
-class _Rows:
-    """JSON events on their way to columns; the message of each, and the line where its message has several."""
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """JSON texts of one event each; the message that each is from, and its line where that message has several."""
 
-    events: list[JsonEvent] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)
-    lines: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    texts: pa.BinaryArray
+    sources: Integers
+    lines: Integers | None = None
+
+    def places(self, rows: Integers) -> tuple[Integers, Integers]:
+        """Where rows stand in the stream: their messages, and their lines."""
+        return self.sources[rows], np.zeros_like(rows) if self.lines is None else self.lines[rows]
+
+    def take(self, rows: Integers) -> _Texts:
+        lines = None if self.lines is None else self.lines[rows]
+        return _Texts(self.texts.take(pa.array(rows)), self.sources[rows], lines)
 
 
 class _Decoder:
     def __init__(self, messages: Messages) -> None:
         self._messages = messages
-        self._rows = _Rows()
-        self._batches: list[pa.RecordBatch] = []
+        self._parts: list[tuple[pa.RecordBatch, Integers, Integers]] = []
         self._dead: list[DeadLetter] = []
 
     def run(self) -> Decoded:
-        payloads = self._messages.payloads
-        invalid = find_invalid_utf8(payloads)
-        for index, payload in enumerate(payloads):
-            try:
-                event = read_usual(payload)
-            except DECODE_ERRORS:
-                self._read_unusual(index, payload)
-                continue
-            if index in invalid:
-                self._read_unusual(index, payload)
-                continue
-            self._rows.events.append(event)
-            self._rows.sources.append(index)
-        self._flush()
+        self._read_texts(_Texts(self._messages.payloads, np.arange(len(self._messages))))
         self._dead.sort(key=lambda letter: (letter.sequence, letter.line or 0))
-        return Decoded(_concat(self._batches), self._dead, self._replays())
+        return Decoded(_in_order(self._parts), self._dead, self._replays())
 
     def _replays(self) -> list[tuple[str, int]]:
         unread = {letter.sequence for letter in self._dead if letter.line is None}
         marks = self._messages.replays
         return [(letter, sequence) for sequence, letter in sorted(marks.items()) if sequence not in unread]
 
-    def _read_unusual(self, index: int, payload: bytes) -> None:
-        """A payload that is not simply one JSON object with every field of the usual type."""
-        if is_arrow(payload):
-            self._flush()
-            self._read_arrow(index, payload)
-            return
-        try:
-            self._rows.events.append(read_event(payload))
-            self._rows.sources.append(index)
-        except NotJson as error:
-            if not self._read_lines(index, payload):
-                self._bury(index, None, str(error), payload)
-        except Unreadable as error:
-            self._bury(index, None, str(error), payload)
+    def _read_texts(self, texts: _Texts) -> None:
+        """Those that can be read in bulk, then the others one by one."""
+        if len(texts.sources) >= LEAST_EVENTS:
+            left = np.ones(len(texts.sources), bool)
+            for columns, rows in bulk_reader().read(texts.texts):
+                self._add(columns, texts, rows)
+                left[rows] = False
+            if not left.any():
+                return
+            texts = texts.take(np.flatnonzero(left))
+        self._read_one_by_one(texts)
 
-    def _read_lines(self, index: int, payload: bytes) -> bool:
+    def _read_one_by_one(self, texts: _Texts) -> None:
+        events: list[JsonEvent] = []
+        rows: list[int] = []
+        checked = all_utf8(texts.texts)
+        for row, text in enumerate(texts.texts.to_pylist()):
+            event: JsonEvent | None
+            try:
+                event = read_usual(text) if checked else read_event(text)
+            except (*DECODE_ERRORS, Unreadable):
+                event = self._read_unusual(texts, row, text)
+            if event is not None:
+                events.append(event)
+                rows.append(row)
+        if events:
+            self._add(to_columns(events), texts, np.array(rows))
+
+    def _read_unusual(self, texts: _Texts, row: int, text: bytes) -> JsonEvent | None:
+        """A text that is not simply one JSON object with every field of the usual type; None where it is no event."""
+        alone = texts.lines is None
+        if alone and is_arrow(text):
+            self._read_arrow(int(texts.sources[row]), text)
+            return None
+        try:
+            return read_event(text)
+        except NotJson as error:
+            if not (alone and self._read_lines(int(texts.sources[row]), text)):
+                self._bury(texts, row, str(error), text)
+        except Unreadable as error:
+            self._bury(texts, row, str(error), text)
+        return None
+
+    def _read_lines(self, source: int, payload: bytes) -> bool:
         """Reads newline-delimited JSON; whether it is any."""
         lines = split_lines(payload)
         if len(lines) < 2:
             return False
-        for number, text in lines:
-            try:
-                event = read_event(text)
-            except Unreadable as error:
-                self._bury(index, number, str(error), text)
-                continue
-            self._rows.lines[len(self._rows.events)] = (number, text)
-            self._rows.events.append(event)
-            self._rows.sources.append(index)
+        texts = pa.array([text for _, text in lines], pa.binary())
+        numbers = np.array([number for number, _ in lines])
+        self._read_texts(_Texts(texts, np.full(len(lines), source), numbers))
         return True
 
-    def _read_arrow(self, index: int, payload: bytes) -> None:
+    def _read_arrow(self, source: int, payload: bytes) -> None:
+        whole = _Texts(self._messages.payloads, np.arange(len(self._messages)))
         try:
             batches, bad = read_arrow(payload)
         except Unreadable as error:
-            self._bury(index, None, str(error), payload)
+            self._bury(whole, source, str(error), payload)
             return
-        self._batches += batches
+        self._parts += [(batch, np.full(len(batch), source), np.zeros(len(batch), np.int64)) for batch in batches]
         for row in bad:
-            self._bury(index, row.line, row.reason, row.payload)
+            self._dead.append(self._letter(source, row.line, row.reason, row.payload))
 
-    def _flush(self) -> None:
-        """Turns the rows so far into a batch, and buries those that only their columns show to be wrong."""
-        rows, self._rows = self._rows, _Rows()
-        if not rows.events:
-            return
-        batch, wrong = to_batch(rows.events)
-        self._batches.append(batch)
+    def _add(self, columns: pa.Table, texts: _Texts, rows: Integers) -> None:
+        """Turns rows into a batch, and buries those that only their columns show to be wrong."""
+        batch, wrong = to_batch(columns)
         for row, reason in wrong.items():
-            index = rows.sources[row]
-            number, payload = rows.lines.get(row, (None, self._messages.payloads[index]))
-            self._bury(index, number, reason, payload)
+            self._bury(texts, int(rows[row]), reason, texts.texts[int(rows[row])].as_py())
+        if wrong:
+            rows = np.delete(rows, list(wrong))
+        self._parts.append((batch, *texts.places(rows)))
 
-    def _bury(self, index: int, line: int | None, reason: str, payload: bytes) -> None:
+    def _bury(self, texts: _Texts, row: int, reason: str, payload: bytes) -> None:
+        line = None if texts.lines is None else int(texts.lines[row])
+        self._dead.append(self._letter(int(texts.sources[row]), line, reason, payload))
+
+    def _letter(self, source: int, line: int | None, reason: str, payload: bytes) -> DeadLetter:
         messages = self._messages
-        letter = DeadLetter(
-            sequence=messages.sequences[index],
+        return DeadLetter(
+            sequence=int(messages.sequences[source]),
             line=line,
-            subject=messages.subjects[index].decode("utf-8", "replace"),
-            published=messages.published[index] // 1000,
+            subject=messages.subjects[source].as_py().decode("utf-8", "replace"),
+            published=int(messages.published[source]) // 1000,
             reason=reason,
             payload=payload,
         )
-        self._dead.append(letter)
 
 
-def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    if len(batches) == 1:
-        return batches[0]
-    return pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema=SCHEMA)
+def _in_order(parts: list[tuple[pa.RecordBatch, Integers, Integers]]) -> pa.RecordBatch:
+    """The rows of all parts in the order of their messages and lines."""
+    if len(parts) == 1:
+        return parts[0][0]
+    if not parts:
+        return pa.RecordBatch.from_pylist([], schema=SCHEMA)
+    batches, sources, lines = zip(*parts, strict=True)
+    order = np.lexsort((np.concatenate(lines), np.concatenate(sources)))
+    together = pa.concat_batches(batches)
+    return together if (order == np.arange(len(order))).all() else together.take(pa.array(order))

@@ -83,44 +83,47 @@ def split_lines(payload: bytes) -> list[tuple[int, bytes]]:
     return lines if 2 * whole >= len(lines) else []
 
 
-def find_invalid_utf8(payloads: Sequence[bytes]) -> set[int]:
-    """The positions of the payloads that are not UTF-8 from end to end."""
-    beyond_ascii = [index for index, payload in enumerate(payloads) if not payload.isascii()]
+def all_utf8(texts: pa.BinaryArray) -> bool:
+    """Whether all of these bytes are UTF-8, each for itself."""
     try:
-        b"\n".join([payloads[index] for index in beyond_ascii]).decode()
-    except UnicodeDecodeError:
-        return {index for index in beyond_ascii if _invalid_byte(payloads[index]) is not None}
-    return set()
+        texts.view(pa.string()).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
-def to_batch(events: Sequence[JsonEvent]) -> tuple[pa.RecordBatch, dict[int, str]]:
-    """Events as a RecordBatch of `SCHEMA`, without those rows that only their columns show to be wrong.
+def to_columns(events: Sequence[JsonEvent]) -> pa.Table:
+    """Events as a table of `SCHEMA`'s columns, all text (the time too); an id that is missing is null."""
+    text = pa.string()
+    columns = {
+        "event_id": pa.array([event.event_id if event.id is None else event.id for event in events], text),
+        "event_type": pa.array([event.event_type for event in events], text),
+        "entity_type": pa.array([event.entity_type for event in events], text),
+        "entity_id": pa.array([event.entity_id for event in events], text),
+        "timestamp": pa.array([event.timestamp for event in events], text),
+        "data": pa.array([bytes(event.data) for event in events], pa.binary()).view(text),
+        "user_id": pa.array([event.user_id for event in events], text),
+        "org_id": pa.array([event.tenant_id if event.org_id is None else event.org_id for event in events], text),
+    }
+    return pa.table(columns)
+
+
+def to_batch(columns: pa.Table) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """Such a table as a RecordBatch of `SCHEMA`, without those rows that only their columns show to be wrong.
 
     Returns:
         The batch, and the reason for each row that is left out.
     """
-    text = pa.string()
-    event_types = pa.array([event.event_type for event in events], text)
-    entity_types = pa.array([event.entity_type for event in events], text)
-    times, wrong = parse_times(pa.array([event.timestamp for event in events], text))
+    arrays = {name: columns[name].combine_chunks() for name in SCHEMA.names}
+    times, wrong = parse_times(arrays["timestamp"])
     wrong = {row: f"timestamp {reason}" for row, reason in wrong.items()}
-    wrong |= _wrong_names(event_types, entity_types)
-    ids = [event.event_id if event.id is None else event.id for event in events]
-    if None in ids:
-        wrong |= {row: "the field id (or event_id) is missing" for row, value in enumerate(ids) if value is None}
-    columns = [
-        pa.array(ids, text),
-        event_types,
-        entity_types,
-        pa.array([event.entity_id for event in events], text),
-        times,
-        pa.array([bytes(event.data) for event in events], pa.binary()).view(text),
-        pa.array([event.user_id for event in events], text),
-        pa.array([event.tenant_id if event.org_id is None else event.org_id for event in events], text),
-    ]
-    batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    wrong |= _wrong_names(arrays["event_type"], arrays["entity_type"])
+    if arrays["event_id"].null_count:
+        missing = pc.indices_nonzero(arrays["event_id"].is_null()).to_pylist()
+        wrong |= dict.fromkeys(missing, "the field id (or event_id) is missing")
+    batch = pa.RecordBatch.from_arrays(list((arrays | {"timestamp": times}).values()), schema=SCHEMA)
     if wrong:
-        batch = batch.filter(pa.array([row not in wrong for row in range(len(events))], pa.bool_()))
+        batch = batch.filter(pa.array([row not in wrong for row in range(len(batch))], pa.bool_()))
     return batch, wrong
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from fraiseql_events.bridge.messages import Integers
 
 
 class Missed:
@@ -54,9 +54,9 @@ class Missed:
         self._gaps.append((first, last))
         return 0
 
-    def come_late(self, sequences: Sequence[int]) -> int:
+    def come_late(self, sequences: Integers) -> int:
         """Of messages that came: how many had been given up, and count as missed no more."""
-        return sum(sequence in self._given_up for sequence in sequences) if self._given_up else 0
+        return int(((sequences >= self._given_up.start) & (sequences < self._given_up.stop)).sum())
 
     def give_up(self, read: int, first: int) -> int:
         """The stream holds nothing before `first` any more, and `read` has been read.

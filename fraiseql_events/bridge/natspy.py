@@ -1,9 +1,9 @@
 """nats-py's connection with a bulk reader in it: the one module that leans on nats-py's private names.
 
 nats-py gives every message an object, a queue entry and a task switch: 20 000 to 30 000 messages a second. Here its
-read loop takes what the socket has, and the frames of chosen subscriptions are cut out of those bytes as they are
-(300 000 a second); every other frame goes to nats-py's own parser. Connecting, authentication, TLS, pings,
-reconnecting and requests stay nats-py's.
+read loop takes what the socket has, and the frames of chosen subscriptions are cut out of those bytes as they are,
+a consumer's messages many at once (`frames`); every other frame goes to nats-py's own parser. Connecting,
+authentication, TLS, pings, reconnecting and requests stay nats-py's.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
 
+from fraiseql_events.bridge.frames import CRLF, LEAST_RUN_BYTES, Frames, FrameSink, cut_run
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
@@ -27,7 +28,9 @@ log: Final = logging.getLogger(__name__)
 READ_BYTES: Final = 1 << 20
 MAX_CONTROL_LINE: Final = 64 * 1024
 _SCHEMES: Final = ("nats", "tls", "ws", "wss")
-_CRLF: Final = b"\r\n"
+#: A run of fewer frames has cost more than it saved: the next so many frames are cut one by one, at first.
+_SHORT_RUN: Final = 32
+_MOST_SKIPPED: Final = 4096
 
 #: What this module uses of nats-py without its promise; `missing_names` looks for them.
 PRIVATE_NAMES: Final = {
@@ -60,47 +63,14 @@ def missing_names() -> list[str]:
     ]
 
 
-class Frames:
-    """The frames of one subscription as they came, column by column, until `take`.
-
-    Attributes:
-        subjects, replies, headers, payloads: one entry a frame; headers are None for a frame without.
-        size: bytes of the payloads.
-    """
-
-    def __init__(self) -> None:
-        self.subjects: list[bytes] = []
-        self.replies: list[bytes] = []
-        self.headers: list[bytes | None] = []
-        self.payloads: list[bytes] = []
-        self.size = 0
-
-    def add(self, words: list[bytes], head: bytes | None, payload: bytes) -> None:
-        """Appends a frame, given the words of its control line."""
-        with_reply = len(words) == (5 if head is None else 6)
-        self.subjects.append(words[1])
-        self.replies.append(words[3] if with_reply else b"")
-        self.headers.append(head)
-        self.payloads.append(payload)
-        self.size += len(payload)
-
-    def __len__(self) -> int:
-        return len(self.payloads)
-
-
-class FrameSink(Protocol):
-    """Where the frames of one subscription go."""
-
-    def receive(self, frames: Frames) -> None:
-        """Takes the frames of one read of the socket. Runs in the event loop: it must not block or raise."""
-
-
 class _BulkParser(Parser):
     """Cuts the frames of bulk subscriptions out of the bytes; hands one whole foreign frame at a time to nats-py."""
 
     def __init__(self, client: Client) -> None:
         self.sinks: dict[bytes, FrameSink] = {}
         self._generation = 0
+        self._skip = 0
+        self._pause = _SHORT_RUN
         super().__init__(client)
 
     @property
@@ -119,20 +89,44 @@ class _BulkParser(Parser):
         generation = self._generation
         received: dict[bytes, Frames] = {}
         try:
-            start = 0
-            while (stop := await self._parse_frame(buffer, start, received)) > start:
+            start = stop = 0
+            while (stop := self._cut_run(buffer, start, received)) > start or (
+                stop := await self._parse_frame(buffer, start, received)
+            ) > start:
                 if generation != self._generation:
                     return  # the connection was reset from within: these bytes are the old one's
                 start = stop
             self._rest = buffer[start:]
         finally:
-            for sid, frames in received.items():
-                if sid in self.sinks:
-                    self.sinks[sid].receive(frames)
+            self._hand_over(received)
+
+    def _hand_over(self, received: dict[bytes, Frames]) -> None:
+        for sid, frames in received.items():
+            if sid in self.sinks:
+                self.sinks[sid].receive(frames)
+        received.clear()
+
+    def _cut_run(self, buffer: bytes, start: int, received: dict[bytes, Frames]) -> int:
+        """Where a run of a consumer's messages ends that starts here, once it is handed over; `start` without one."""
+        if len(buffer) - start < LEAST_RUN_BYTES:
+            return start
+        if self._skip:
+            self._skip -= 1
+            return start
+        run = cut_run(buffer, start)
+        if run is None or len(run) < _SHORT_RUN:
+            self._skip = self._pause = min(2 * self._pause, _MOST_SKIPPED)
+        else:
+            self._pause = _SHORT_RUN
+        if run is None or run.sid not in self.sinks:
+            return start
+        self._hand_over(received)  # what came before it
+        self.sinks[run.sid].receive_run(run)
+        return run.stop
 
     async def _parse_frame(self, buffer: bytes, start: int, received: dict[bytes, Frames]) -> int:
         """Where the frame at `start` ends, once it is dealt with; `start` itself when it is not whole yet."""
-        line_end = buffer.find(_CRLF, start)
+        line_end = buffer.find(CRLF, start)
         if line_end < 0:
             if len(buffer) - start > MAX_CONTROL_LINE:
                 raise nats.errors.ProtocolError("nats: control line too long")

@@ -11,7 +11,8 @@ from typing import Final
 import nats.errors
 
 from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream
-from fraiseql_events.bridge.natspy import Frames, connect, publish_frame, without_password
+from fraiseql_events.bridge.frames import Frames, Run
+from fraiseql_events.bridge.natspy import connect, publish_frame, without_password
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
 #: Subject and payload, and perhaps headers.
@@ -99,6 +100,9 @@ class _Acks:
         self.acknowledged += taken
         self._progress(taken)
         self._changed.set()
+
+    def receive_run(self, run: Run) -> None:
+        """No acknowledgement comes from a consumer."""
 
     async def wait_for_room(self, unacknowledged: int, options: StreamOptions) -> None:
         """Waits until so many at the most are unacknowledged."""

@@ -68,11 +68,13 @@ class Pulls:
         self._pulls.append(_Pull(reply.encode(), PULL_MESSAGES, deadline))
         return reply, msgspec.json.encode(request)
 
-    def count_down(self) -> None:
-        """A message came: one fewer is wanted of the oldest."""
-        if self._pulls:
-            self._pulls[0].wanted -= 1
-            if self._pulls[0].wanted <= 0:
+    def count_down(self, count: int) -> None:
+        """So many messages came: as many fewer are wanted of the oldest pulls."""
+        while self._pulls and count:
+            pull = self._pulls[0]
+            taken = min(count, pull.wanted)
+            pull.wanted, count = pull.wanted - taken, count - taken
+            if pull.wanted == 0:
                 self._pulls.popleft()
                 self._grow()
 

@@ -6,15 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import nats.errors
 import nats.js.errors
+import numpy as np
 from nats.aio.subscription import Subscription
 from nats.js.api import StreamInfo
 
 from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream, open_consumer
+from fraiseql_events.bridge.frames import Frames, Run
 from fraiseql_events.bridge.identity import (
     REQUEST_SECONDS,
     adopt,
@@ -25,7 +27,7 @@ from fraiseql_events.bridge.identity import (
 )
 from fraiseql_events.bridge.messages import Messages, replayed_letter
 from fraiseql_events.bridge.missed import Missed
-from fraiseql_events.bridge.natspy import BulkClient, Frames
+from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.bridge.position import StreamPosition, digest
 from fraiseql_events.bridge.pulls import HEARTBEAT_SECONDS, Pulls
 from fraiseql_events.bridge.subjects import covers, overlap
@@ -40,6 +42,22 @@ POLL_SECONDS: Final = 1.0
 
 _ACK: Final = b"$JS.ACK."
 _HEARTBEAT: Final = b"100"
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Messages that came one by one."""
+
+    sequences: list[int] = field(default_factory=list)
+    subjects: list[bytes] = field(default_factory=list)
+    published: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    replays: dict[int, str] = field(default_factory=dict)
+    pending: int = 0
+
+    def messages(self) -> Messages:
+        columns = self.sequences, self.subjects, self.published, self.payloads
+        return Messages.of(*columns, self.replays, self.pending)
 
 
 class StreamReader:
@@ -138,7 +156,7 @@ class StreamReader:
         after = self.position.sequence
         log.warning("the stream %s is another one: %s. Reading goes on after its message %d", name, what, after)
         self._missed.begin_stream(after)
-        self._deliver(Messages(), self.position)
+        self._deliver(Messages.of([], [], [], []), self.position)
 
     def _give_up(self, first: int) -> None:
         """What the stream no longer holds, and was not read, is missed."""
@@ -201,50 +219,79 @@ class StreamReader:
 
     def receive(self, frames: Frames) -> None:
         """Takes frames of our subscription: messages of the stream, and what the server says of our pulls."""
-        self._heard = time.monotonic()
-        self._unanswered = False
-        messages = Messages()
+        self._hear()
+        taken = _Taken()
         for index, reply in enumerate(frames.replies):
             if not reply.startswith(_ACK):
                 self._receive_status(frames.subjects[index], frames.headers[index])
             elif self._broken is None:
-                self._receive_message(messages, frames, index, reply.split(b"."))
-        if messages.sequences:
-            self.last_sequence = max(self.last_sequence, messages.sequences[-1])
-            jumped, self._jumped = self._jumped, 0
-            self._note_missed(jumped)
-            self.position = replace(
-                self.position,
-                sequence=messages.sequences[-1],
-                published=messages.published[-1],
-                digest=digest(messages.payloads[-1]),
-                missed=self.position.missed - self._missed.come_late(messages.sequences),
-            )
-            self._deliver(messages, self.position)
-            self._progressed = self._heard
-            self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
+                self._receive_message(taken, frames, index, reply.split(b"."))
+        if taken.sequences:
+            self._hand_over(taken.messages())
         self._wake.set()
 
-    def _receive_message(self, messages: Messages, frames: Frames, index: int, words: list[bytes]) -> None:
+    def receive_run(self, run: Run) -> None:
+        """Takes a run of messages of the stream."""
+        self._hear()
+        if self._broken is not None:
+            return
+        before = np.concatenate(([self.position.sequence], run.sequences[:-1]))
+        expected = self._consumer_sequence + 1 + np.arange(len(run))
+        wrong = np.flatnonzero((run.in_consumer != expected) | (run.sequences <= before))
+        count = int(wrong[0]) if len(wrong) else len(run)
+        for index in np.flatnonzero(run.sequences[:count] != before[:count] + 1).tolist():
+            self._jumped += self._missed.pass_over(int(before[index]), int(run.sequences[index]))
+        self._consumer_sequence += count
+        self._pulls.count_down(count)
+        if count < len(run):
+            self._break_off(int(run.in_consumer[count]))
+        if count:
+            self._hand_over(run.messages(count))
+        self._wake.set()
+
+    def _hear(self) -> None:
+        self._heard = time.monotonic()
+        self._unanswered = False
+
+    def _break_off(self, in_consumer: int) -> None:
+        self._broken = f"message {in_consumer} of the consumer came after {self._consumer_sequence}"
+
+    def _hand_over(self, messages: Messages) -> None:
+        last = int(messages.sequences[-1])
+        self.last_sequence = max(self.last_sequence, last)
+        jumped, self._jumped = self._jumped, 0
+        self._note_missed(jumped)
+        self.position = replace(
+            self.position,
+            sequence=last,
+            published=int(messages.published[-1]),
+            digest=digest(messages.payloads[-1].as_py()),
+            missed=self.position.missed - self._missed.come_late(messages.sequences),
+        )
+        self._deliver(messages, self.position)
+        self._progressed = self._heard
+        self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
+
+    def _receive_message(self, taken: _Taken, frames: Frames, index: int, words: list[bytes]) -> None:
         # $JS.ACK.<stream>.<consumer>.<times>.<stream seq>.<consumer seq>.<time>.<pending>, or that with a domain and an
         # account before the stream, and perhaps a token after the end
         at = 5 if len(words) == 9 else 7
         sequence, in_consumer = int(words[at]), int(words[at + 1])
-        last = messages.sequences[-1] if messages.sequences else self.position.sequence
+        last = taken.sequences[-1] if taken.sequences else self.position.sequence
         if in_consumer != self._consumer_sequence + 1 or sequence <= last:
-            self._broken = f"message {in_consumer} of the consumer came after {self._consumer_sequence}"
+            self._break_off(in_consumer)
             return
         self._consumer_sequence = in_consumer
         if sequence != last + 1:
             self._jumped += self._missed.pass_over(last, sequence)
-        messages.sequences.append(sequence)
-        messages.subjects.append(frames.subjects[index])
-        messages.published.append(int(words[at + 2]))
-        messages.payloads.append(frames.payloads[index])
-        messages.pending = int(words[at + 3])
+        taken.sequences.append(sequence)
+        taken.subjects.append(frames.subjects[index])
+        taken.published.append(int(words[at + 2]))
+        taken.payloads.append(frames.payloads[index])
+        taken.pending = int(words[at + 3])
         if (header := frames.headers[index]) is not None and (letter := replayed_letter(header)) is not None:
-            messages.replays[sequence] = letter
-        self._pulls.count_down()
+            taken.replays[sequence] = letter
+        self._pulls.count_down(1)
 
     def _receive_status(self, subject: bytes, header: bytes | None) -> None:
         status, _, description = (header or b"").partition(b"\r\n")[0].partition(b" ")[2].partition(b" ")

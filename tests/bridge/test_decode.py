@@ -21,7 +21,7 @@ from tests.mixed import Mixer, an_event, as_read, dumps, to_ipc
 
 def read(*payloads: bytes) -> Decoded:
     count = len(payloads)
-    return decode(Messages(list(range(1, count + 1)), [b"s"] * count, [5_000] * count, list(payloads)))
+    return decode(Messages.of(list(range(1, count + 1)), [b"s"] * count, [5_000] * count, list(payloads)))
 
 
 def event(payload: bytes) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_a_dead_letter_with_a_reason(payload: bytes, expe
 
 
 def test_a_dead_letter_has_its_message() -> None:
-    (letter,) = decode(Messages([7], [b"entity.change.x"], [1_700_000_000_000_000_999], [b"?"])).dead
+    (letter,) = decode(Messages.of([7], [b"entity.change.x"], [1_700_000_000_000_000_999], [b"?"])).dead
     assert (letter.sequence, letter.line, letter.subject) == (7, None, "entity.change.x")
     assert letter.published == 1_700_000_000_000_000
 

@@ -36,7 +36,7 @@ class Feeder:
         payloads += [b"bad"] * bad
         sequences = list(range(self.sequence + 1, self.sequence + 1 + len(payloads)))
         self.sequence += len(payloads)
-        messages = Messages(sequences, [b"subject"] * len(payloads), [0] * len(payloads), payloads)
+        messages = Messages.of(sequences, [b"subject"] * len(payloads), [0] * len(payloads), payloads)
         self.log.append(decode(messages), StreamPosition(self.sequence, CREATED, 1, 2))
 
     def feed_many(self, count: int, *, entities: Sequence[str] = ("Order", "User", "Product")) -> None:

@@ -271,7 +271,7 @@ def test_huge_events_make_small_row_groups(tmp_path: Path) -> None:
     from tests.mixed import an_event
 
     payloads = [an_event(data=random.Random(n).randbytes(500_000).hex()) for n in range(40)]
-    messages = Messages(list(range(1, 41)), [b"s"] * 40, [0] * 40, payloads)
+    messages = Messages.of(list(range(1, 41)), [b"s"] * 40, [0] * 40, payloads)
     log.append(decode(messages), StreamPosition(40, CREATED))
     log.flush()
     (file,) = list(log.view().snapshot)
