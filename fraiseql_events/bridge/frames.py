@@ -97,8 +97,8 @@ class FrameSink(Protocol):
         """Takes a run of a consumer's messages; the same as `receive` of each."""
 
 
-def cut_run(buffer: bytes, start: int) -> Run | None:
-    """The whole frames from `start` on, as far as they are like the first: of one subscription, of one consumer.
+def cut_run(buffer: bytearray, start: int, stop: int) -> Run | None:
+    """The whole frames from `start` to `stop`, as far as they are like the first: of one subscription and consumer.
 
     What it takes is proved frame by frame: each starts where a size says that the one before it ends, so no payload can
     be taken for a frame, whatever it holds. At the first frame that is not as expected the run ends.
@@ -106,11 +106,11 @@ def cut_run(buffer: bytes, start: int) -> Run | None:
     Returns:
         None where not even the first frame is one of such a run, or it is not whole.
     """
-    expected = _expected_middle(buffer, start)
+    expected = _expected_middle(buffer, start, stop)
     if expected is None:
         return None
     sid, middle = expected
-    view = np.frombuffer(buffer, np.uint8, offset=start)
+    view = np.frombuffer(buffer, np.uint8, stop - start, start)
     if (frames := _Borders.find(view)) is None:
         return None
     begins, ends, fine = frames.number_fields(view)
@@ -128,14 +128,14 @@ def cut_run(buffer: bytes, start: int) -> Run | None:
     sequences, in_consumer, published, pending, _ = numbers[:count].T
     subjects = _slices(buffer, start + frames.starts + 4, start + middles[:count])
     payloads = _slices(buffer, start + frames.heads + 2, start + frames.ends)
-    stop = start + int(frames.ends[-1]) + 2
-    return Run(sid, sequences, in_consumer, published, pending, subjects, payloads, stop)
+    end = start + int(frames.ends[-1]) + 2
+    return Run(sid, sequences, in_consumer, published, pending, subjects, payloads, end)
 
 
-def _expected_middle(buffer: bytes, start: int) -> tuple[bytes, bytes] | None:
+def _expected_middle(buffer: bytearray, start: int, stop: int) -> tuple[bytes, bytes] | None:
     """Of the first frame: its sid, and what stands between a subject and the first of the numbers."""
-    line_end = buffer.find(CRLF, start)
-    words = buffer[start : max(start, line_end)].split(b" ")
+    line_end = buffer.find(CRLF, start, stop)
+    words = bytes(buffer[start : max(start, line_end)]).split(b" ")
     if len(words) != 5 or words[0] != b"MSG":
         return None
     tokens = words[3].split(b".")
@@ -204,7 +204,7 @@ def _stands_at(view: Bytes, places: Integers, text: bytes) -> Truths:
     return found
 
 
-def _integers(buffer: bytes, begins: Integers, ends: Integers) -> Integers | None:
+def _integers(buffer: bytearray, begins: Integers, ends: Integers) -> Integers | None:
     """The numbers written between these places, one row a frame; None where one of them is none."""
     texts = _slices(buffer, begins.ravel(), ends.ravel()).view(pa.string())
     try:
@@ -214,7 +214,7 @@ def _integers(buffer: bytes, begins: Integers, ends: Integers) -> Integers | Non
     return numbers.reshape(begins.shape)
 
 
-def _slices(buffer: bytes, begins: Integers, ends: Integers) -> pa.BinaryArray:
+def _slices(buffer: bytearray, begins: Integers, ends: Integers) -> pa.BinaryArray:
     """The bytes between these rising places, copied."""
     if len(begins) == 0:
         return pa.array([], pa.binary())

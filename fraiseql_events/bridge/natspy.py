@@ -18,14 +18,15 @@ from typing import Final, cast
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 from nats.protocol.parser import Parser
 
 from fraiseql_events.bridge.frames import CRLF, LEAST_RUN_BYTES, Frames, FrameSink, cut_run
+from fraiseql_events.bridge.receiver import READ_BYTES, Receiver
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
 
-READ_BYTES: Final = 1 << 20
 MAX_CONTROL_LINE: Final = 64 * 1024
 _SCHEMES: Final = ("nats", "tls", "ws", "wss")
 #: A run of fewer frames has cost more than it saved: the next so many frames are cut one by one, at first.
@@ -47,6 +48,7 @@ PRIVATE_NAMES: Final = {
     ),
     Parser: ("parse", "reset", "buf"),
     Subscription: ("_id",),
+    TcpTransport: ("_io_reader", "_io_writer"),
 }
 
 
@@ -55,6 +57,7 @@ def missing_names() -> list[str]:
     client = Client()
     subscription = Subscription(client, 1, "subject")
     instances: dict[type, object] = {Client: client, Parser: Parser(client), Subscription: subscription}
+    instances[TcpTransport] = TcpTransport()  # type: ignore[no-untyped-call]
     return [
         f"{kind.__module__}.{kind.__name__}.{name}"
         for kind, names in PRIVATE_NAMES.items()
@@ -73,32 +76,25 @@ class _BulkParser(Parser):
         self._pause = _SHORT_RUN
         super().__init__(client)
 
-    @property
-    def mid_frame(self) -> bool:
-        """Whether a part of a frame has come, and the rest is awaited."""
-        return bool(self._rest)
-
     def reset(self) -> None:
         super().reset()
-        self._rest = b""
         self._generation += 1
 
-    async def parse(self, data: bytes = b"") -> None:
-        buffer = self._rest + data if self._rest else bytes(data)
-        self._rest = b""
+    async def cut(self, buffer: bytearray, stop: int) -> int:
+        """Deals with the whole frames before `stop`; where the first begins that is not whole."""
         generation = self._generation
         received: dict[bytes, Frames] = {}
+        start = 0
         try:
-            start = stop = 0
-            while (stop := self._cut_run(buffer, start, received)) > start or (
-                stop := await self._parse_frame(buffer, start, received)
+            while (end := self._cut_run(buffer, start, stop, received)) > start or (
+                end := await self._cut_frame(buffer, start, stop, received)
             ) > start:
                 if generation != self._generation:
-                    return  # the connection was reset from within: these bytes are the old one's
-                start = stop
-            self._rest = buffer[start:]
+                    return stop  # the connection was reset from within: these bytes are the old one's
+                start = end
         finally:
             self._hand_over(received)
+        return start
 
     def _hand_over(self, received: dict[bytes, Frames]) -> None:
         for sid, frames in received.items():
@@ -106,14 +102,14 @@ class _BulkParser(Parser):
                 self.sinks[sid].receive(frames)
         received.clear()
 
-    def _cut_run(self, buffer: bytes, start: int, received: dict[bytes, Frames]) -> int:
+    def _cut_run(self, buffer: bytearray, start: int, stop: int, received: dict[bytes, Frames]) -> int:
         """Where a run of a consumer's messages ends that starts here, once it is handed over; `start` without one."""
-        if len(buffer) - start < LEAST_RUN_BYTES:
+        if stop - start < LEAST_RUN_BYTES:
             return start
         if self._skip:
             self._skip -= 1
             return start
-        run = cut_run(buffer, start)
+        run = cut_run(buffer, start, stop)
         if run is None or len(run) < _SHORT_RUN:
             self._skip = self._pause = min(2 * self._pause, _MOST_SKIPPED)
         else:
@@ -124,33 +120,33 @@ class _BulkParser(Parser):
         self.sinks[run.sid].receive_run(run)
         return run.stop
 
-    async def _parse_frame(self, buffer: bytes, start: int, received: dict[bytes, Frames]) -> int:
+    async def _cut_frame(self, buffer: bytearray, start: int, stop: int, received: dict[bytes, Frames]) -> int:
         """Where the frame at `start` ends, once it is dealt with; `start` itself when it is not whole yet."""
-        line_end = buffer.find(CRLF, start)
+        line_end = buffer.find(CRLF, start, stop)
         if line_end < 0:
-            if len(buffer) - start > MAX_CONTROL_LINE:
+            if stop - start > MAX_CONTROL_LINE:
                 raise nats.errors.ProtocolError("nats: control line too long")
             return start
-        words = buffer[start:line_end].split(b" ")  # a subject may hold other white space
+        words = bytes(buffer[start:line_end]).split(b" ")  # a subject may hold other white space
         if not words or words[0] not in (b"MSG", b"HMSG"):
-            await super().parse(buffer[start : line_end + 2])
+            await super().parse(bytes(buffer[start : line_end + 2]))
             return line_end + 2
         try:
             body_end = line_end + 2 + int(words[-1])
         except ValueError:
             raise nats.errors.ProtocolError("nats: malformed MSG") from None
-        if body_end + 2 > len(buffer):
+        if body_end + 2 > stop:
             return start
         sid = words[2]
         if sid not in self.sinks:
-            await super().parse(buffer[start : body_end + 2])
+            await super().parse(bytes(buffer[start : body_end + 2]))
             return body_end + 2
         frames = received.setdefault(sid, Frames())
         if words[0] == b"MSG":
-            frames.add(words, None, buffer[line_end + 2 : body_end])
+            frames.add(words, None, bytes(buffer[line_end + 2 : body_end]))
         else:
             head_end = line_end + 2 + int(words[-2])
-            frames.add(words, buffer[line_end + 2 : head_end], buffer[head_end:body_end])
+            frames.add(words, bytes(buffer[line_end + 2 : head_end]), bytes(buffer[head_end:body_end]))
         return body_end + 2
 
 
@@ -161,12 +157,13 @@ class BulkClient(Client):
         super().__init__()
         self._bulk_parser = _BulkParser(self)
         self._ps = self._bulk_parser
+        self._receiver: Receiver | None = None
         self._read_at = 0.0
 
     @property
     def mid_frame_since(self) -> float | None:
         """When the last bytes came (`time.monotonic`), if they end in the midst of a frame; else None."""
-        return self._read_at if self._bulk_parser.mid_frame else None
+        return self._read_at if self._receiver is not None and self._receiver.stop else None
 
     @property
     def read_at(self) -> float:
@@ -190,26 +187,33 @@ class BulkClient(Client):
         await self._flush_pending(force_flush=True)
 
     async def _read_loop(self) -> None:
-        """nats-py's read loop, reading as much as there is at once."""
-        while not (self.is_closed or self.is_reconnecting) and self._transport is not None:
-            try:
-                if self._transport.at_eof():
+        """nats-py's read loop, reading as much as there is at once, into memory that is kept."""
+        receiver = self._receiver = Receiver()
+        try:
+            transport = self._transport
+            if isinstance(transport, TcpTransport):
+                assert transport._io_reader is not None
+                assert transport._io_writer is not None
+                await receiver.take_over(transport._io_reader, transport._io_writer)
+            while not (self.is_closed or self.is_reconnecting) and transport is not None:
+                if isinstance(transport, TcpTransport):
+                    await receiver.wait()
+                else:  # over a web socket
+                    receiver.append(await transport.read(READ_BYTES))
+                    receiver.ended = transport.at_eof()
+                if receiver.stop:
+                    self._read_at = time.monotonic()
+                    self._pings_outstanding = 0  # on a slow link the answer to a ping waits behind much data
+                    receiver.drop(await self._bulk_parser.cut(receiver.buffer, receiver.stop))
+                if receiver.ended and not (self.is_closed or self.is_reconnecting):
                     error = nats.errors.UnexpectedEOF()
                     await self._error_cb(error)
                     await self._process_op_err(error)
                     return
-                data = await self._transport.read(READ_BYTES)
-                self._read_at = time.monotonic()
-                self._pings_outstanding = 0  # on a slow link the answer to a ping waits behind much data
-                await self._ps.parse(data)
-            except nats.errors.ProtocolError as error:
-                await self._process_op_err(error)
-                return
-            except OSError as error:
-                await self._process_op_err(error)
-                return
-            except asyncio.CancelledError:
-                return
+        except (nats.errors.ProtocolError, OSError) as error:
+            await self._process_op_err(error)
+        except asyncio.CancelledError:
+            return
 
 
 def publish_frame(subject: str, reply: str, payload: bytes, headers: Mapping[str, str] | None = None) -> bytes:

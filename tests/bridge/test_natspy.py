@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraiseql_events.bridge import natspy
-from fraiseql_events.bridge.natspy import BulkClient, Frames, connect, missing_names, publish_frame
+from fraiseql_events.bridge.frames import Frames, Run
+from fraiseql_events.bridge.natspy import BulkClient, connect, missing_names, publish_frame
+from fraiseql_events.bridge.receiver import Receiver
 from fraiseql_events.errors import NatsUnavailable
 
 
@@ -23,6 +25,9 @@ class Collector:
 
     def receive(self, frames: Frames) -> None:
         self.frames += zip(frames.subjects, frames.replies, frames.headers, frames.payloads, strict=True)
+
+    def receive_run(self, run: Run) -> None:
+        raise AssertionError("these are no messages of a consumer")
 
 
 def test_nats_py_still_has_the_private_names_that_we_use() -> None:
@@ -90,8 +95,10 @@ def test_frames_are_cut_alike_however_the_bytes_arrive(
         client, collector = BulkClient(), Collector()
         client._bulk_parser.sinks[b"7"] = collector
         ends = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
+        receiver = Receiver()
         for start, end in pairwise(ends):
-            await client._ps.parse(wire[start:end])
+            receiver.append(wire[start:end])
+            receiver.drop(await client._bulk_parser.cut(receiver.buffer, receiver.stop))
         return collector.frames
 
     expected = [(b"subject", reply, head, payload) for sid, reply, head, payload in frames if sid == b"7"]
