@@ -56,21 +56,29 @@ class Layout:
             values = dict(pairs)
         except (ValueError, TypeError, RecursionError):
             return None
-        strings = (*_REQUIRED, "id" if isinstance(values.get("id"), str) else "event_id")
-        if not all(isinstance(values.get(name), str) for name in strings) or "data" not in values:
-            return None
         if len(values) != len(pairs) or len(values) > _MOST_FIELDS or not all(map(_KEY.fullmatch, values)):
             return None
-        return cls(tuple((name, name in _OPTIONAL or isinstance(value, str)) for name, value in pairs))
+        layout = cls(tuple((name, name in _OPTIONAL or isinstance(value, str)) for name, value in pairs))
+        if "data" not in values or not all(isinstance(values.get(name), str) for name in layout.required):
+            return None
+        return layout
+
+    @property
+    def names(self) -> list[str]:
+        """The keys."""
+        return [name for name, _ in self.fields]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Those of the keys that must have a string for a value."""
+        return ("id" if "id" in self.names else "event_id", *_REQUIRED)
 
     def query(self) -> str:
         """SQL for the fields of each ``text`` in ``texts``, and whether they are all that is in it."""
-        names = [name for name, _ in self.fields]
-        event_id = self._value("id" if "id" in names and dict(self.fields)["id"] else "event_id")
+        names = self.names
         org_ids = [self._value(name) for name in ("org_id", "tenant_id") if name in names]
         columns = {
-            "event_id": event_id,
-            **{name: self._value(name) for name in _REQUIRED},
+            **dict(zip(("event_id", *_REQUIRED), map(self._value, self.required), strict=True)),
             "data": self._spelled("data"),
             "user_id": self._value("user_id") if "user_id" in names else "NULL::VARCHAR",
             "org_id": f"coalesce({', '.join(org_ids)})" if org_ids else "NULL::VARCHAR",
@@ -84,7 +92,7 @@ class Layout:
 
     def _value(self, name: str) -> str:
         """A field as DuckDB found it: a string without its quotes, any other value as JSON text, NULL for null."""
-        return f"found[{[known for known, _ in self.fields].index(name) + 1}]"
+        return f"found[{self.names.index(name) + 1}]"
 
     def _spelled(self, name: str) -> str:
         """A field as JSON text."""
@@ -94,10 +102,17 @@ class Layout:
         return f"coalesce({value}, 'null')"
 
     def _put_together(self) -> str:
-        parts: list[str] = []
-        for name, _ in self.fields:
-            parts += [f"""'{"," if parts else "{"}"{name}":'""", self._spelled(name)]
-        return f"concat({', '.join(parts)}, '}}')"
+        """The whole event as it must have been spelled. `concat` takes NULL for nothing."""
+        literal, parts = "{", []
+        for name in self.names:
+            literal += f'"{name}":'
+            if name in self.required:
+                parts += [f"""'{literal}"'""", self._value(name)]
+                literal = '",'
+            else:
+                parts += [f"'{literal}'", self._spelled(name)]
+                literal = ","
+        return f"concat({', '.join(parts)}, '{literal[:-1]}}}')"
 
 
 class BulkReader:
