@@ -55,6 +55,13 @@ class _Texts:
     sources: Integers
     lines: Integers | None = None
 
+    @classmethod
+    def joined(cls, several: list[_Texts]) -> _Texts:
+        """Lines of several payloads."""
+        lines = [texts.lines for texts in several if texts.lines is not None]
+        sources = np.concatenate([texts.sources for texts in several])
+        return cls(pa.concat_arrays([texts.texts for texts in several]), sources, np.concatenate(lines))
+
     def places(self, rows: Integers) -> tuple[Integers, Integers]:
         """Where rows stand in the stream: their messages, and their lines."""
         return self.sources[rows], np.zeros_like(rows) if self.lines is None else self.lines[rows]
@@ -68,10 +75,13 @@ class _Decoder:
     def __init__(self, messages: Messages) -> None:
         self._messages = messages
         self._parts: list[tuple[pa.RecordBatch, Integers, Integers]] = []
+        self._lines: list[_Texts] = []
         self._dead: list[DeadLetter] = []
 
     def run(self) -> Decoded:
         self._read_texts(_Texts(self._messages.payloads, np.arange(len(self._messages))))
+        if self._lines:
+            self._read_texts(_Texts.joined(self._lines))
         self._dead.sort(key=lambda letter: (letter.sequence, letter.line or 0))
         return Decoded(_in_order(self._parts), self._dead, self._replays())
 
@@ -117,20 +127,18 @@ class _Decoder:
         try:
             return read_event(text)
         except NotJson as error:
-            if not (alone and self._read_lines(int(texts.sources[row]), text)):
+            if not (alone and self._note_lines(int(texts.sources[row]), text)):
                 self._bury(texts, row, str(error), text)
         except Unreadable as error:
             self._bury(texts, row, str(error), text)
         return None
 
-    def _read_lines(self, source: int, payload: bytes) -> bool:
-        """Reads newline-delimited JSON; whether it is any."""
-        lines = split_lines(payload)
+    def _note_lines(self, source: int, payload: bytes) -> bool:
+        """Whether it is newline-delimited JSON; its lines are read with those of other payloads."""
+        lines, numbers = split_lines(payload)
         if len(lines) < 2:
             return False
-        texts = pa.array([text for _, text in lines], pa.binary())
-        numbers = np.array([number for number, _ in lines])
-        self._read_texts(_Texts(texts, np.full(len(lines), source), numbers))
+        self._lines.append(_Texts(lines, np.full(len(lines), source), numbers))
         return True
 
     def _read_arrow(self, source: int, payload: bytes) -> None:

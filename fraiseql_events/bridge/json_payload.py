@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraiseql_events.bridge.messages import Integers
 from fraiseql_events.bridge.unreadable import NotJson, Unreadable
 from fraiseql_events.event import MAX_ENTITY_TYPE_BYTES, SCHEMA, check_entity_type
 from fraiseql_events.timestamps import parse_times
@@ -33,6 +35,7 @@ class JsonEvent(msgspec.Struct, gc=False):
     tenant_id: str | None = None
 
 
+_SPACE: Final = " \t\n\r\v\f"
 _REQUIRED: Final = ("event_type", "entity_type", "entity_id", "timestamp")
 _SPELLINGS: Final = {"id": "id (or event_id)"}
 _MISSING: Final = msgspec.Raw(b"")
@@ -72,15 +75,20 @@ def read_event(payload: bytes) -> JsonEvent:
     )
 
 
-def split_lines(payload: bytes) -> list[tuple[int, bytes]]:
-    """The lines of newline-delimited JSON that hold something, with their numbers from 1.
+def split_lines(payload: bytes) -> tuple[pa.BinaryArray, Integers]:
+    """The lines of newline-delimited JSON that hold something, and their numbers from 1.
 
-    Empty when fewer than half of them look like objects: a single object, broken and written over several lines, is
+    None when fewer than half of them look like objects: a single object, broken and written over several lines, is
     one bad payload and not many.
     """
-    lines = [(number, line) for number, line in enumerate(payload.split(b"\n"), 1) if line.strip()]
-    whole = sum(_looks_whole(line.strip()) for _, line in lines)
-    return lines if 2 * whole >= len(lines) else []
+    lines = pc.split_pattern(pa.array([payload], pa.binary()), b"\n").values
+    stripped = pc.ascii_trim(lines.view(pa.string()), _SPACE)
+    filled = pc.greater(pc.binary_length(stripped), 0)
+    whole = pc.and_(pc.starts_with(stripped, "{"), pc.ends_with(stripped, "}"))
+    count = pc.sum(filled, min_count=0).as_py()
+    if 2 * pc.sum(whole, min_count=0).as_py() < count:
+        count = 0
+    return lines.filter(filled)[:count], (pc.indices_nonzero(filled).to_numpy().astype(np.int64) + 1)[:count]
 
 
 def all_utf8(texts: pa.BinaryArray) -> bool:
@@ -179,10 +187,6 @@ def _text(fields: Any, name: str) -> str | None:
 
 def _kind(raw: bytes) -> str:
     return _KINDS.get(raw[:1], "a number")
-
-
-def _looks_whole(line: bytes) -> bool:
-    return line.startswith(b"{") and line.endswith(b"}")
 
 
 def _invalid_byte(payload: bytes) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraiseql_events.bridge import bulk_json
+from fraiseql_events.bridge import decode as decoding
 from fraiseql_events.bridge.decode import Decoded, decode
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.event import SCHEMA
 from tests.mixed import Mixer, an_event, as_read, dumps, to_ipc
+
+
+@pytest.fixture(scope="module", params=["one by one", "in bulk"], autouse=True)
+def how_events_are_read(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every rule holds for the few that are read one by one, and for the many that are tried in bulk first."""
+    with pytest.MonkeyPatch.context() as patch:
+        least = 1 if request.param == "in bulk" else 10**9
+        patch.setattr(decoding, "LEAST_EVENTS", least)
+        patch.setattr(bulk_json, "LEAST_EVENTS", least)
+        patch.setattr(bulk_json, "_MOST_PAUSE", 0)
+        yield
 
 
 def read(*payloads: bytes) -> Decoded:
