@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from fraiseql_events import EventClient, Service, ServiceError
@@ -125,10 +127,11 @@ def test_a_bridge_that_has_learnt_to_read_them_gets_them_again(
 ) -> None:
     def older(messages: Messages) -> object:
         """As if this kind of event were not known yet."""
-        payloads = [payload.replace(b"New.Kind", b"") for payload in messages.payloads]
-        decoded = decode(Messages.of(messages.sequences, messages.subjects, messages.published, payloads))
+        payloads = dict(zip(messages.sequences.tolist(), messages.payloads.to_pylist(), strict=True))
+        unread = pa.array([payload.replace(b"New.Kind", b"") for payload in payloads.values()], pa.binary())
+        decoded = decode(replace(messages, payloads=unread))
         for letter in decoded.dead:
-            object.__setattr__(letter, "payload", messages.payloads[messages.sequences.index(letter.sequence)])
+            object.__setattr__(letter, "payload", payloads[letter.sequence])
         return decoded
 
     monkeypatch.setattr(bridge, "decode", older)

@@ -7,18 +7,20 @@ and an account before the stream where there are such (nats.io, "JetStream wire 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from fraiseql_events.bridge.messages import Integers, Messages
+from fraiseql_events.bridge.messages import Integers, Messages, replayed_letter
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 CRLF: Final = b"\r\n"
+#: What the reply of a consumer's message begins with.
+ACK: Final = b"$JS.ACK."
 #: A run of fewer bytes is not worth the fixed cost of cutting it in one go.
 LEAST_RUN_BYTES: Final = 16 << 10
 _TAIL: Final = 80  # of a control line: four numbers of 19 digits, a size, and what stands between them
@@ -49,41 +51,58 @@ class Frames:
     def __len__(self) -> int:
         return len(self.payloads)
 
+    def run(self, start: int, stop: int) -> Run:
+        """Those from one to before another, of which each is a consumer's message, as a run."""
+        # with a domain and an account there are two words more, and perhaps a token after the end
+        words = [reply.split(b".") for reply in self.replies[start:stop]]
+        numbers = np.array([list(map(int, each[5:9] if len(each) == 9 else each[7:11])) for each in words], np.int64)
+        letters = [head and replayed_letter(head) for head in self.headers[start:stop]]
+        sequences, in_consumer, published, pending = numbers.T
+        return Run(
+            sequences,
+            in_consumer,
+            published,
+            pending,
+            pa.array(self.subjects[start:stop], pa.binary()),
+            pa.array(self.payloads[start:stop], pa.binary()),
+            {int(numbers[row, 0]): letter for row, letter in enumerate(letters) if letter},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Frames without headers that a JetStream consumer sent one right behind the other; one entry a frame.
+    """Messages that a JetStream consumer sent one right behind the other; one entry a message.
 
     Attributes:
-        sid: the subscription's number, as it stands in the frames.
         sequences: in the stream.
         in_consumer: in the consumer, where each is one more than the one before if nothing is lost.
         published: when JetStream stored each message, in nanoseconds since the epoch.
         pending: how many messages the consumer had not sent yet.
         subjects, payloads: the bytes.
-        stop: where in the buffer the last frame ends.
+        replays: of those that publish a dead letter again, by their sequence: the letter.
     """
 
-    sid: bytes
     sequences: Integers
     in_consumer: Integers
     published: Integers
     pending: Integers
     subjects: pa.BinaryArray
     payloads: pa.BinaryArray
-    stop: int
+    replays: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     def messages(self, count: int) -> Messages:
         """The first so many of them, at least one."""
+        last = self.sequences[count - 1]
         return Messages(
             self.sequences[:count],
             self.published[:count],
             self.subjects[:count],
             self.payloads[:count],
-            pending=int(self.pending[count - 1]),
+            {sequence: letter for sequence, letter in self.replays.items() if sequence <= last},
+            int(self.pending[count - 1]),
         )
 
 
@@ -97,14 +116,15 @@ class FrameSink(Protocol):
         """Takes a run of a consumer's messages; the same as `receive` of each."""
 
 
-def cut_run(buffer: bytearray, start: int, stop: int) -> Run | None:
+def cut_run(buffer: bytearray, start: int, stop: int) -> tuple[Run, bytes, int] | None:
     """The whole frames from `start` to `stop`, as far as they are like the first: of one subscription and consumer.
 
     What it takes is proved frame by frame: each starts where a size says that the one before it ends, so no payload can
     be taken for a frame, whatever it holds. At the first frame that is not as expected the run ends.
 
     Returns:
-        None where not even the first frame is one of such a run, or it is not whole.
+        The run, its subscription's number as it stands in the frames, and where its last frame ends. None where not
+        even the first frame is one of such a run (one with headers is not), or it is not whole.
     """
     expected = _expected_middle(buffer, start, stop)
     if expected is None:
@@ -129,7 +149,7 @@ def cut_run(buffer: bytearray, start: int, stop: int) -> Run | None:
     subjects = _slices(buffer, start + frames.starts + 4, start + middles[:count])
     payloads = _slices(buffer, start + frames.heads + 2, start + frames.ends)
     end = start + int(frames.ends[-1]) + 2
-    return Run(sid, sequences, in_consumer, published, pending, subjects, payloads, end)
+    return Run(sequences, in_consumer, published, pending, subjects, payloads), sid, end
 
 
 def _expected_middle(buffer: bytearray, start: int, stop: int) -> tuple[bytes, bytes] | None:

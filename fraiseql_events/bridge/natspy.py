@@ -109,16 +109,17 @@ class _BulkParser(Parser):
         if self._skip:
             self._skip -= 1
             return start
-        run = cut_run(buffer, start, stop)
-        if run is None or len(run) < _SHORT_RUN:
+        found = cut_run(buffer, start, stop)
+        if found is None or len(found[0]) < _SHORT_RUN:
             self._skip = self._pause = min(2 * self._pause, _MOST_SKIPPED)
         else:
             self._pause = _SHORT_RUN
-        if run is None or run.sid not in self.sinks:
+        if found is None or found[1] not in self.sinks:
             return start
+        run, sid, end = found
         self._hand_over(received)  # what came before it
-        self.sinks[run.sid].receive_run(run)
-        return run.stop
+        self.sinks[sid].receive_run(run)
+        return end
 
     async def _cut_frame(self, buffer: bytearray, start: int, stop: int, received: dict[bytes, Frames]) -> int:
         """Where the frame at `start` ends, once it is dealt with; `start` itself when it is not whole yet."""

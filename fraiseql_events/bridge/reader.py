@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import nats.errors
@@ -16,7 +16,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import StreamInfo
 
 from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream, open_consumer
-from fraiseql_events.bridge.frames import Frames, Run
+from fraiseql_events.bridge.frames import ACK, Frames, Run
 from fraiseql_events.bridge.identity import (
     REQUEST_SECONDS,
     adopt,
@@ -25,7 +25,7 @@ from fraiseql_events.bridge.identity import (
     find_difference,
     mismatch,
 )
-from fraiseql_events.bridge.messages import Messages, replayed_letter
+from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.bridge.missed import Missed
 from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.bridge.position import StreamPosition, digest
@@ -40,24 +40,7 @@ SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 STUCK_SECONDS: Final = 10
 POLL_SECONDS: Final = 1.0
 
-_ACK: Final = b"$JS.ACK."
 _HEARTBEAT: Final = b"100"
-
-
-@dataclass(slots=True)
-class _Taken:
-    """Messages that came one by one."""
-
-    sequences: list[int] = field(default_factory=list)
-    subjects: list[bytes] = field(default_factory=list)
-    published: list[int] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-    replays: dict[int, str] = field(default_factory=dict)
-    pending: int = 0
-
-    def messages(self) -> Messages:
-        columns = self.sequences, self.subjects, self.published, self.payloads
-        return Messages.of(*columns, self.replays, self.pending)
 
 
 class StreamReader:
@@ -95,7 +78,6 @@ class StreamReader:
         self._said: str | None = None
         self._missed = Missed()
         self._unanswered = False
-        self._jumped = 0
         self._heard = self._progressed = time.monotonic()
         self._reconnects = 0
         self._wake = asyncio.Event()
@@ -220,47 +202,52 @@ class StreamReader:
     def receive(self, frames: Frames) -> None:
         """Takes frames of our subscription: messages of the stream, and what the server says of our pulls."""
         self._hear()
-        taken = _Taken()
+        start = 0
         for index, reply in enumerate(frames.replies):
-            if not reply.startswith(_ACK):
+            if not reply.startswith(ACK):
+                self._take(frames, start, index)
                 self._receive_status(frames.subjects[index], frames.headers[index])
-            elif self._broken is None:
-                self._receive_message(taken, frames, index, reply.split(b"."))
-        if taken.sequences:
-            self._hand_over(taken.messages())
+                start = index + 1
+        self._take(frames, start, len(frames))
         self._wake.set()
 
     def receive_run(self, run: Run) -> None:
         """Takes a run of messages of the stream."""
         self._hear()
-        if self._broken is not None:
-            return
-        before = np.concatenate(([self.position.sequence], run.sequences[:-1]))
-        expected = self._consumer_sequence + 1 + np.arange(len(run))
-        wrong = np.flatnonzero((run.in_consumer != expected) | (run.sequences <= before))
-        count = int(wrong[0]) if len(wrong) else len(run)
-        for index in np.flatnonzero(run.sequences[:count] != before[:count] + 1).tolist():
-            self._jumped += self._missed.pass_over(int(before[index]), int(run.sequences[index]))
-        self._consumer_sequence += count
-        self._pulls.count_down(count)
-        if count < len(run):
-            self._break_off(int(run.in_consumer[count]))
-        if count:
-            self._hand_over(run.messages(count))
+        self._take_run(run)
         self._wake.set()
 
     def _hear(self) -> None:
         self._heard = time.monotonic()
         self._unanswered = False
 
-    def _break_off(self, in_consumer: int) -> None:
-        self._broken = f"message {in_consumer} of the consumer came after {self._consumer_sequence}"
+    def _take(self, frames: Frames, start: int, stop: int) -> None:
+        if start < stop:
+            self._take_run(frames.run(start, stop))
+
+    def _take_run(self, run: Run) -> None:
+        """Hands over the messages, as far as none is missing and none comes twice."""
+        if self._broken is not None:
+            return
+        before = np.concatenate(([self.position.sequence], run.sequences[:-1]))
+        expected = self._consumer_sequence + 1 + np.arange(len(run))
+        wrong = np.flatnonzero((run.in_consumer != expected) | (run.sequences <= before))
+        count = int(wrong[0]) if len(wrong) else len(run)
+        jumped = 0
+        for index in np.flatnonzero(run.sequences[:count] != before[:count] + 1).tolist():
+            jumped += self._missed.pass_over(int(before[index]), int(run.sequences[index]))
+        self._consumer_sequence += count
+        self._pulls.count_down(count)
+        if count < len(run):
+            came = int(run.in_consumer[count])
+            self._broken = f"message {came} of the consumer came after {self._consumer_sequence}"
+        if count:
+            self._note_missed(jumped)
+            self._hand_over(run.messages(count))
 
     def _hand_over(self, messages: Messages) -> None:
         last = int(messages.sequences[-1])
         self.last_sequence = max(self.last_sequence, last)
-        jumped, self._jumped = self._jumped, 0
-        self._note_missed(jumped)
         self.position = replace(
             self.position,
             sequence=last,
@@ -271,27 +258,6 @@ class StreamReader:
         self._deliver(messages, self.position)
         self._progressed = self._heard
         self.pending = messages.pending  # after the delivery, so that the sum of both never misses a message
-
-    def _receive_message(self, taken: _Taken, frames: Frames, index: int, words: list[bytes]) -> None:
-        # $JS.ACK.<stream>.<consumer>.<times>.<stream seq>.<consumer seq>.<time>.<pending>, or that with a domain and an
-        # account before the stream, and perhaps a token after the end
-        at = 5 if len(words) == 9 else 7
-        sequence, in_consumer = int(words[at]), int(words[at + 1])
-        last = taken.sequences[-1] if taken.sequences else self.position.sequence
-        if in_consumer != self._consumer_sequence + 1 or sequence <= last:
-            self._break_off(in_consumer)
-            return
-        self._consumer_sequence = in_consumer
-        if sequence != last + 1:
-            self._jumped += self._missed.pass_over(last, sequence)
-        taken.sequences.append(sequence)
-        taken.subjects.append(frames.subjects[index])
-        taken.published.append(int(words[at + 2]))
-        taken.payloads.append(frames.payloads[index])
-        taken.pending = int(words[at + 3])
-        if (header := frames.headers[index]) is not None and (letter := replayed_letter(header)) is not None:
-            taken.replays[sequence] = letter
-        self._pulls.count_down(1)
 
     def _receive_status(self, subject: bytes, header: bytes | None) -> None:
         status, _, description = (header or b"").partition(b"\r\n")[0].partition(b" ")[2].partition(b" ")

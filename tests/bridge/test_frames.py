@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraiseql_events.bridge import natspy
-from fraiseql_events.bridge.frames import Frames, Run, cut_run
+from fraiseql_events.bridge.frames import ACK, Frames, Run, cut_run
 from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.bridge.receiver import Receiver
 
@@ -38,14 +38,12 @@ class Collector:
         self.in_runs = 0
 
     def receive(self, frames: Frames) -> None:
-        for subject, reply, payload in zip(frames.subjects, frames.replies, frames.payloads, strict=True):
-            words = reply.split(b".")
-            if words[:2] == [b"$JS", b"ACK"]:
-                at = 5 if len(words) == 9 else 7
-                numbers = [int(word) for word in words[at : at + 4]]
-                self.messages.append((numbers[0], numbers[1], numbers[2], numbers[3], subject, payload))
+        for index, reply in enumerate(frames.replies):
+            if reply.startswith(ACK):
+                self.receive_run(frames.run(index, index + 1))
+                self.in_runs -= 1
             else:
-                self.others.append(payload)
+                self.others.append(frames.payloads[index])
 
     def receive_run(self, run: Run) -> None:
         columns = (run.sequences, run.in_consumer, run.published, run.pending)
@@ -74,9 +72,11 @@ def collect(wire: bytes, cuts: list[int], *, least: int = 0) -> Collector:
 
 def test_messages_in_a_row_are_one_run() -> None:
     messages = [message(number, b"x" * number) for number in range(1, 200)]
-    run = cut_run(bytearray(b"".join(map(frame, messages))), 0, sum(len(frame(each)) for each in messages))
-    assert run is not None
-    assert run.sid == b"7"
+    wire = b"".join(map(frame, messages))
+    found = cut_run(bytearray(wire), 0, len(wire))
+    assert found is not None
+    assert found[1:] == (b"7", len(wire))
+    run = found[0]
     assert run.in_consumer.tolist() == list(range(1, 200))
     assert run.payloads.to_pylist() == [b"x" * number for number in range(1, 200)]
     assert run.messages(3).pending == 10_000 - 3
@@ -86,9 +86,9 @@ def test_messages_in_a_row_are_one_run() -> None:
 def test_a_run_ends_before_a_frame_that_is_not_whole() -> None:
     wire = b"".join(frame(message(number)) for number in range(1, 4))
     for cut in range(1, len(frame(message(3)))):
-        run = cut_run(bytearray(wire), 0, len(wire) - cut)
-        assert run is not None
-        assert run.sequences.tolist() == [1, 2]
+        found = cut_run(bytearray(wire), 0, len(wire) - cut)
+        assert found is not None
+        assert found[0].sequences.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_run_ends_before_a_frame_that_is_not_whole() -> None:
 )
 def test_a_run_ends_before_a_frame_of_another_kind(other: bytes) -> None:
     wire = frame(message(1)) + frame(message(2)) + other + frame(message(4))
-    run = cut_run(bytearray(wire), 0, len(wire))
-    assert run is not None
-    assert run.sequences.tolist() == [1, 2]
-    assert run.stop == len(frame(message(1))) * 2
+    found = cut_run(bytearray(wire), 0, len(wire))
+    assert found is not None
+    assert found[0].sequences.tolist() == [1, 2]
+    assert found[2] == len(frame(message(1))) * 2
 
 
 @pytest.mark.parametrize("wire", [b"", b"M", b"PING\r\n", b"MSG a 7 3\r\nabc\r\n", frame(message(1))[:-1]], ids=repr)
@@ -169,7 +169,7 @@ def test_messages_are_cut_alike_however_they_come(
 def test_many_frames_that_are_no_run_are_not_tried_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = 0
 
-    def count(buffer: bytearray, start: int, stop: int) -> Run | None:
+    def count(buffer: bytearray, start: int, stop: int) -> tuple[Run, bytes, int] | None:
         nonlocal tried
         tried += 1
         return cut_run(buffer, start, stop)

@@ -23,11 +23,9 @@ from tests.mixed import an_event
 def commit(history: History, first: int, count: int, *, dead: int = 0) -> None:
     """Commits events with offsets from `first` on."""
     payloads = [an_event(id=str(number)) for number in range(first, first + count)] + [b"bad"] * dead
-    messages = Messages.of(
-        list(range(first + 1, first + 1 + len(payloads))), [b"s"] * len(payloads), [0] * len(payloads)
-    )
-    messages.payloads = payloads
-    chunk = Chunk.of(decode(messages), StreamPosition(messages.sequences[-1], 5, 6, 7), first, 0)
+    last = first + len(payloads)
+    messages = Messages.of(range(first + 1, last + 1), [b"s"] * len(payloads), [0] * len(payloads), payloads)
+    chunk = Chunk.of(decode(messages), StreamPosition(last, 5, 6, 7), first, 0)
     history.commit([chunk.events], chunk.dead, Reached(chunk.end, chunk.stream, dead))
 
 
