@@ -15,6 +15,7 @@ from fraiseql_events.bridge.arrow_payload import is_arrow, read_arrow
 from fraiseql_events.bridge.bulk_json import LEAST_EVENTS, bulk_reader
 from fraiseql_events.bridge.json_payload import (
     DECODE_ERRORS,
+    Columns,
     JsonEvent,
     all_utf8,
     read_event,
@@ -94,8 +95,8 @@ class _Decoder:
         """Those that can be read in bulk, then the others one by one."""
         if len(texts.sources) >= LEAST_EVENTS:
             left = np.ones(len(texts.sources), bool)
-            for columns, rows in bulk_reader().read(texts.texts):
-                self._add(columns, texts, rows)
+            for table, rows in bulk_reader().read(texts.texts):
+                self._add({name: table[name].combine_chunks() for name in SCHEMA.names}, texts, rows)
                 left[rows] = False
             if not left.any():
                 return
@@ -152,7 +153,7 @@ class _Decoder:
         for row in bad:
             self._dead.append(self._letter(source, row.line, row.reason, row.payload))
 
-    def _add(self, columns: pa.Table, texts: _Texts, rows: Integers) -> None:
+    def _add(self, columns: Columns, texts: _Texts, rows: Integers) -> None:
         """Turns rows into a batch, and buries those that only their columns show to be wrong."""
         batch, wrong = to_batch(columns)
         for row, reason in wrong.items():

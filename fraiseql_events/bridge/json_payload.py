@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -15,6 +15,9 @@ from fraiseql_events.bridge.messages import Integers
 from fraiseql_events.bridge.unreadable import NotJson, Unreadable
 from fraiseql_events.event import MAX_ENTITY_TYPE_BYTES, SCHEMA, check_entity_type
 from fraiseql_events.timestamps import parse_times
+
+#: Arrays of one length, by name.
+Columns = Mapping[str, pa.Array]
 
 #: What decoding raises for bytes that are not the JSON it expects.
 DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -100,10 +103,10 @@ def all_utf8(texts: pa.BinaryArray) -> bool:
     return True
 
 
-def to_columns(events: Sequence[JsonEvent]) -> pa.Table:
-    """Events as a table of `SCHEMA`'s columns, all text (the time too); an id that is missing is null."""
+def to_columns(events: Sequence[JsonEvent]) -> Columns:
+    """Events as `SCHEMA`'s columns, all text (the time too); an id that is missing is null."""
     text = pa.string()
-    columns = {
+    return {
         "event_id": pa.array([event.event_id if event.id is None else event.id for event in events], text),
         "event_type": pa.array([event.event_type for event in events], text),
         "entity_type": pa.array([event.entity_type for event in events], text),
@@ -113,23 +116,22 @@ def to_columns(events: Sequence[JsonEvent]) -> pa.Table:
         "user_id": pa.array([event.user_id for event in events], text),
         "org_id": pa.array([event.tenant_id if event.org_id is None else event.org_id for event in events], text),
     }
-    return pa.table(columns)
 
 
-def to_batch(columns: pa.Table) -> tuple[pa.RecordBatch, dict[int, str]]:
-    """Such a table as a RecordBatch of `SCHEMA`, without those rows that only their columns show to be wrong.
+def to_batch(columns: Columns) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """Such columns as a RecordBatch of `SCHEMA`, without those rows that only their columns show to be wrong.
 
     Returns:
         The batch, and the reason for each row that is left out.
     """
-    arrays = {name: columns[name].combine_chunks() for name in SCHEMA.names}
-    times, wrong = parse_times(arrays["timestamp"])
+    times, wrong = parse_times(columns["timestamp"])
     wrong = {row: f"timestamp {reason}" for row, reason in wrong.items()}
-    wrong |= _wrong_names(arrays["event_type"], arrays["entity_type"])
-    if arrays["event_id"].null_count:
-        missing = pc.indices_nonzero(arrays["event_id"].is_null()).to_pylist()
+    wrong |= _wrong_names(columns["event_type"], columns["entity_type"])
+    if columns["event_id"].null_count:
+        missing = pc.indices_nonzero(columns["event_id"].is_null()).to_pylist()
         wrong |= dict.fromkeys(missing, "the field id (or event_id) is missing")
-    batch = pa.RecordBatch.from_arrays(list((arrays | {"timestamp": times}).values()), schema=SCHEMA)
+    arrays = [times if name == "timestamp" else columns[name] for name in SCHEMA.names]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
     if wrong:
         batch = batch.filter(pa.array([row not in wrong for row in range(len(batch))], pa.bool_()))
     return batch, wrong
