@@ -12,8 +12,10 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fraiseql_events.bridge.messages import Integers, Messages, replayed_letter
+from fraiseql_events.event import REPLAY_HEADER
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
@@ -23,7 +25,7 @@ CRLF: Final = b"\r\n"
 ACK: Final = b"$JS.ACK."
 #: A run of fewer bytes is not worth the fixed cost of cutting it in one go.
 LEAST_RUN_BYTES: Final = 16 << 10
-_TAIL: Final = 80  # of a control line: four numbers of 19 digits, a size, and what stands between them
+_TAIL: Final = 96  # of a control line: four numbers of 19 digits, two sizes, and what stands between them
 _CR, _LF, _SPACE, _DOT = b"\r\n ."
 
 
@@ -124,44 +126,74 @@ def cut_run(buffer: bytearray, start: int, stop: int) -> tuple[Run, bytes, int] 
 
     Returns:
         The run, its subscription's number as it stands in the frames, and where its last frame ends. None where not
-        even the first frame is one of such a run (one with headers is not), or it is not whole.
+        even the first frame is one of such a run, or it is not whole.
     """
-    expected = _expected_middle(buffer, start, stop)
-    if expected is None:
+    if (shape := _Shape.of(buffer, start, stop)) is None:
         return None
-    sid, middle = expected
     view = np.frombuffer(buffer, np.uint8, stop - start, start)
-    if (frames := _Borders.find(view)) is None:
+    if (frames := _Borders.find(view, shape.lines)) is None:
         return None
-    begins, ends, fine = frames.number_fields(view)
-    middles = begins[:, 0] - len(middle)
-    fine &= (middles > frames.starts + 4) & _stands_at(view, middles, middle)
-    fine &= _stands_at(view, frames.starts, b"MSG ") & frames.end_lines(view)
-    count = _leading(fine)
-    if (numbers := _integers(buffer, start + begins[:count], start + ends[:count])) is None:
+    begins, ends, fine = frames.number_fields(view, shape.sizes)
+    middles = begins[:, 0] - len(shape.middle)
+    fine &= (middles > frames.starts + len(shape.verb)) & _stands_at(view, middles, shape.middle)
+    fine &= _stands_at(view, frames.starts, shape.verb) & frames.end_lines(view)
+    frames = frames.first(_leading(fine))
+    if (numbers := _integers(buffer, start + begins[: len(frames)], start + ends[: len(frames)])) is None:
         return None
-    frames = frames.first(count)
-    count = _leading(frames.heads + 2 + numbers[:, 4] == frames.ends)
-    if count == 0:
+    head_sizes = numbers[:, 4] if shape.sizes == 2 else np.zeros(len(frames), np.int64)
+    whole = (frames.heads + 2 + numbers[:, -1] == frames.ends) & (head_sizes >= 0) & (head_sizes <= numbers[:, -1])
+    if (count := _leading(whole)) == 0:
         return None
-    frames = frames.first(count)
-    sequences, in_consumer, published, pending, _ = numbers[:count].T
-    subjects = _slices(buffer, start + frames.starts + 4, start + middles[:count])
-    payloads = _slices(buffer, start + frames.heads + 2, start + frames.ends)
-    end = start + int(frames.ends[-1]) + 2
-    return Run(sequences, in_consumer, published, pending, subjects, payloads), sid, end
+    frames, bodies = frames.first(count), frames.heads[:count] + 2 + head_sizes[:count]
+    sequences, in_consumer, published, pending = numbers[:count, :4].T
+    subjects = _slices(buffer, start + frames.starts + len(shape.verb), start + middles[:count])
+    payloads = _slices(buffer, start + bodies, start + frames.ends)
+    headers = _slices(buffer, start + frames.heads + 2, start + bodies) if shape.sizes == 2 else None
+    run = Run(sequences, in_consumer, published, pending, subjects, payloads, _replays(sequences, headers))
+    return run, shape.sid, start + int(frames.ends[-1]) + 2
 
 
-def _expected_middle(buffer: bytearray, start: int, stop: int) -> tuple[bytes, bytes] | None:
-    """Of the first frame: its sid, and what stands between a subject and the first of the numbers."""
-    line_end = buffer.find(CRLF, start, stop)
-    words = bytes(buffer[start : max(start, line_end)]).split(b" ")
-    if len(words) != 5 or words[0] != b"MSG":
-        return None
-    tokens = words[3].split(b".")
-    if tokens[:2] != [b"$JS", b"ACK"] or len(tokens) not in (9, 11):
-        return None
-    return words[2], b" %s %s." % (words[2], b".".join(tokens[:-4]))
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What the frames of a run have in common.
+
+    Attributes:
+        verb: what a frame begins with.
+        sid: the subscription's number.
+        middle: what stands between a subject and the first of the numbers.
+        sizes: how many sizes are at the end of the control line: the headers', where there are such, and that of all.
+        lines: how many lines a frame has, the payload being one.
+    """
+
+    verb: bytes
+    sid: bytes
+    middle: bytes
+    sizes: int
+    lines: int
+
+    @classmethod
+    def of(cls, buffer: bytearray, start: int, stop: int) -> _Shape | None:
+        """That of the first frame; None where it is no message of a consumer."""
+        line_end = buffer.find(CRLF, start, stop)
+        words = bytes(buffer[start : max(start, line_end)]).split(b" ")
+        if (words[0], len(words)) not in ((b"MSG", 5), (b"HMSG", 6)):
+            return None
+        tokens = words[3].split(b".")
+        if tokens[:2] != [b"$JS", b"ACK"] or len(tokens) not in (9, 11) or not words[4].isdigit():
+            return None
+        sizes = len(words) - 4
+        head = buffer[line_end + 2 : line_end + 2 + int(words[4])] if sizes == 2 else b""
+        middle = b" %s %s." % (words[2], b".".join(tokens[:-4]))
+        return cls(words[0] + b" ", words[2], middle, sizes, 2 + head.count(CRLF))
+
+
+def _replays(sequences: Integers, headers: pa.BinaryArray | None) -> dict[int, str]:
+    """Of messages that publish a dead letter again: the letter."""
+    if headers is None:
+        return {}
+    named = pc.match_substring(headers, REPLAY_HEADER, ignore_case=True)
+    letters = {row: replayed_letter(headers[row].as_py()) for row in pc.indices_nonzero(named).to_pylist()}
+    return {int(sequences[row]): letter for row, letter in letters.items() if letter is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +205,20 @@ class _Borders:
     ends: Integers
 
     @classmethod
-    def find(cls, view: Bytes) -> _Borders | None:
+    def find(cls, view: Bytes, lines: int) -> _Borders | None:
+        """Of the whole frames, each of so many lines."""
         returns = np.flatnonzero(view[:-1] == _CR)
-        pairs = len(returns) // 2
-        if pairs == 0:
+        count = len(returns) // lines
+        if count == 0:
             return None
-        heads, ends = returns[0 : 2 * pairs : 2], returns[1 : 2 * pairs : 2]
+        heads, ends = returns[: count * lines : lines], returns[lines - 1 : count * lines : lines]
         starts = np.empty_like(ends)
         starts[0] = 0
         starts[1:] = ends[:-1] + 2
         return cls(starts, heads, ends)
+
+    def __len__(self) -> int:
+        return len(self.starts)
 
     def first(self, count: int) -> _Borders:
         return _Borders(self.starts[:count], self.heads[:count], self.ends[:count])
@@ -192,17 +228,20 @@ class _Borders:
         found: Truths = (view[self.heads + 1] == _LF) & (view[self.ends + 1] == _LF)
         return found
 
-    def number_fields(self, view: Bytes) -> tuple[Integers, Integers, Truths]:
-        """Where the five numbers at the end of each control line begin and end; and in which frames they are there."""
-        width = min(_TAIL, int(self.heads[0]))
+    def number_fields(self, view: Bytes, sizes: int) -> tuple[Integers, Integers, Truths]:
+        """Where the numbers at the end of each control line begin and end: four, and the sizes.
+
+        The last value tells in which frames they are there.
+        """
+        width, fields = min(_TAIL, int(self.heads[0])), 4 + sizes
         tails = _windows(view, self.heads - width, width)
         separators = np.flatnonzero((tails == _DOT) | (tails == _SPACE))
         rows = np.arange(len(self.heads))
         behind = np.searchsorted(separators, (rows + 1) * width)
-        places = separators[np.maximum(behind[:, None] - np.arange(5, 0, -1), 0)] - rows[:, None] * width
-        fine = (behind >= 5) & (places[:, 0] >= 0)  # of fewer than five, the first are another frame's
+        places = separators[np.maximum(behind[:, None] - np.arange(fields, 0, -1), 0)] - rows[:, None] * width
+        fine = (behind >= fields) & (places[:, 0] >= 0)  # of fewer, the first are another frame's
         places += (self.heads - width)[:, None]
-        fine &= (view[places[:, 4]] == _SPACE) & (view[places[:, :4]] == _DOT).all(1)
+        fine &= (view[places[:, 4:]] == _SPACE).all(1) & (view[places[:, :4]] == _DOT).all(1)
         return places + 1, np.column_stack((places[:, 1:], self.heads)), fine
 
 

@@ -19,10 +19,17 @@ PREFIX = b"$JS.ACK.stream.consumer-1.1"
 Message = tuple[int, int, int, int, bytes, bytes]
 
 
-def frame(message: Message, sid: bytes = b"7", prefix: bytes = PREFIX) -> bytes:
+def frame(message: Message, sid: bytes = b"7", prefix: bytes = PREFIX, head: bytes = b"") -> bytes:
     sequence, in_consumer, published, pending, subject, payload = message
     reply = b"%s.%d.%d.%d.%d" % (prefix, sequence, in_consumer, published, pending)
-    return b"MSG %s %s %s %d\r\n%s\r\n" % (subject, sid, reply, len(payload), payload)
+    if not head:
+        return b"MSG %s %s %s %d\r\n%s\r\n" % (subject, sid, reply, len(payload), payload)
+    sizes = len(head), len(head) + len(payload)
+    return b"HMSG %s %s %s %d %d\r\n%s%s\r\n" % (subject, sid, reply, *sizes, head, payload)
+
+
+def header(*lines: bytes) -> bytes:
+    return b"".join(line + b"\r\n" for line in (b"NATS/1.0", *lines, b""))
 
 
 def message(number: int, payload: bytes = b'{"a":1}') -> Message:
@@ -34,6 +41,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.replays: dict[int, str] = {}
         self.others: list[bytes] = []
         self.in_runs = 0
 
@@ -50,6 +58,7 @@ class Collector:
         numbers = zip(*(column.tolist() for column in columns), strict=True)
         texts = zip(run.subjects.to_pylist(), run.payloads.to_pylist(), strict=True)
         self.messages += [(*each, *text) for each, text in zip(numbers, texts, strict=True)]
+        self.replays |= run.replays
         self.in_runs += len(run)
 
 
@@ -81,6 +90,18 @@ def test_messages_in_a_row_are_one_run() -> None:
     assert run.payloads.to_pylist() == [b"x" * number for number in range(1, 200)]
     assert run.messages(3).pending == 10_000 - 3
     assert len(run.messages(3)) == 3
+
+
+def test_messages_with_headers_are_a_run_too_and_a_replayed_dead_letter_is_found() -> None:
+    heads = [header(b"Nats-Msg-Id: %d" % number, b"trace: x") for number in range(1, 200)]
+    heads[49] = header(b"Nats-Msg-Id: 50", b"FRAISEQL-dead-LETTER: 0123abcd.7")
+    heads[59] = header(b"Nats-Msg-Id: 50", b"Fraiseql-Dead-Letter: nonsense")
+    messages = [message(number) for number in range(1, 200)]
+    wire = b"".join(frame(each, head=head) for each, head in zip(messages, heads, strict=True))
+    collector = collect(wire, [])
+    assert collector.in_runs == 199
+    assert collector.messages == messages
+    assert collector.replays == {50: "0123abcd.7"}
 
 
 def test_a_run_ends_before_a_frame_that_is_not_whole() -> None:
@@ -145,22 +166,27 @@ others = st.sampled_from(
 @given(
     parts=st.lists(
         st.tuples(
-            messages_strategy, others, st.sampled_from([PREFIX, b"$JS.ACK.s.c.1", b"$JS.ACK.hub.acc.stream.c.1"])
+            messages_strategy,
+            others,
+            st.sampled_from([PREFIX, b"$JS.ACK.s.c.1", b"$JS.ACK.hub.acc.stream.c.1"]),
+            st.sampled_from([b"", header(), header(b"a: b"), header(b"a:", b"Fraiseql-Dead-Letter: 0123abcd.1")]),
         ),
         max_size=4,
     ),
     cuts=st.lists(st.integers(0, 3000), max_size=5),
 )
 def test_messages_are_cut_alike_however_they_come(
-    parts: list[tuple[list[Message], bytes, bytes]], cuts: list[int]
+    parts: list[tuple[list[Message], bytes, bytes, bytes]], cuts: list[int]
 ) -> None:
     wire = b"".join(
-        b"".join(frame(each, prefix=prefix) for each in messages) + other for messages, other, prefix in parts
+        b"".join(frame(each, prefix=prefix, head=head) for each in messages) + other
+        for messages, other, prefix, head in parts
     )
     in_runs, one_by_one = collect(wire, cuts), collect(wire, cuts, least=1 << 30)
-    expected = [each for messages, _, _ in parts for each in messages]
+    expected = [each for messages, *_ in parts for each in messages]
     assert in_runs.messages == one_by_one.messages == expected
     assert in_runs.others == one_by_one.others
+    assert in_runs.replays == one_by_one.replays
     assert one_by_one.in_runs == 0
     if expected and not cuts and parts[0][0] and b"\r" not in parts[0][0][0][5]:
         assert in_runs.in_runs > 0
