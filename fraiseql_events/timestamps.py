@@ -29,6 +29,7 @@ _TIME: Final = re.compile(TIME_PATTERN, re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 # What Arrow's own cast reads with the same meaning as `parse_time`; all else goes through `parse_time`.
+_LONGEST: Final = len("2026-01-31T12:00:00.123456Z")
 _PLAIN: Final = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 
 
@@ -141,8 +142,7 @@ def parse_times(texts: pa.StringArray) -> tuple[pa.TimestampArray, dict[int, str
 
     A wrong row is null in the column; the dictionary gives its position and a sentence.
     """
-    plain = pc.match_substring_regex(texts, _PLAIN)
-    if pc.all(plain, min_count=0).as_py():
+    if _are_usual(texts) or pc.all(pc.match_substring_regex(texts, _PLAIN), min_count=0).as_py():
         try:
             times = texts.cast(TIMESTAMP)
         except pa.ArrowInvalid:
@@ -151,6 +151,16 @@ def parse_times(texts: pa.StringArray) -> tuple[pa.TimestampArray, dict[int, str
             if _within_range(times):
                 return times, {}
     return _parse_one_by_one(texts)
+
+
+def _are_usual(texts: pa.StringArray) -> bool:
+    """Whether what Arrow's cast takes of these texts, if it takes them, is as in `_PLAIN`: cheaper than the pattern.
+
+    Of so many characters, and with a Z at its end, it takes nothing but a date, a time with seconds, and a fraction.
+    """
+    sizes = pc.min_max(pc.binary_length(texts)).as_py()
+    usual = sizes["min"] is not None and sizes["min"] >= len("2026-01-31T12:00:00Z") and sizes["max"] <= _LONGEST
+    return usual and not texts.null_count and pc.all(pc.ends_with(texts, "Z")).as_py() is True
 
 
 def _within_range(times: pa.TimestampArray) -> bool:

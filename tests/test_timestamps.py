@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time, parse_date, parse_time, parse_times
@@ -38,6 +38,23 @@ def test_arrow_reads_what_it_reads_as_we_do(row: str) -> None:
     times, wrong = parse_times(pa.array([row, "2026-01-01T00:00:00Z"]))
     if not wrong:
         assert times.cast(pa.int64())[0].as_py() == parse_time(row)
+
+
+@settings(max_examples=400)
+@given(
+    base=st.sampled_from(["2026-01-31T12:00:00.123456Z", "2026-01-31T12:00:00Z", "2026-01-31 12:00:00.123Z"]),
+    edits=st.lists(st.tuples(st.integers(0, 26), st.sampled_from([*list("0192-+:.TtZz ,é\x00"), ""])), max_size=4),
+)
+def test_what_only_looks_like_a_usual_time_is_not_taken_for_one(base: str, edits: list[tuple[int, str]]) -> None:
+    for place, character in edits:
+        base = base[:place] + character + base[place + 1 :]
+    times, wrong = parse_times(pa.array([base, "2026-01-01T00:00:00Z"]))
+    try:
+        expected = parse_time(base)
+    except ValueError:
+        assert list(wrong) == [0]
+    else:
+        assert times.cast(pa.int64())[0].as_py() == expected
 
 
 def test_a_date_is_a_date_or_says_why_not() -> None:

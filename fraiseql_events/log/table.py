@@ -53,6 +53,8 @@ _Content = tuple[frozenset[str], frozenset[tuple[str, int]]]
 _TIMES: Final = ("timestamp", "published")
 #: Columns with few values; for ids a dictionary would only be built and thrown away.
 _DICTIONARY: Final = ["event_type", "org_id", "subject", "reason"]
+#: Columns whose bounds tell a reader what it may pass over; those of ids are as wide as the ids.
+_STATISTICS: Final = ["offset", "timestamp", "event_type", "sequence", "number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ class Table:
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=_DICTIONARY,
+                write_statistics=_STATISTICS,
                 write_page_checksum=True,
                 version="2.6",
             ) as writer,
