@@ -259,7 +259,7 @@ def _windows(view: Bytes, begins: Integers, width: int) -> Bytes:
 def _stands_at(view: Bytes, places: Integers, text: bytes) -> Truths:
     """Whether these bytes stand at each place; places out of bounds are taken for others."""
     inside = np.clip(places, 0, len(view) - len(text))
-    found: Truths = (_windows(view, inside, len(text)) == np.frombuffer(text, np.uint8)).all(1)
+    found: Truths = _windows(view, inside, len(text)).view(f"S{len(text)}").ravel() == text  # it ends in no NUL
     return found
 
 
