@@ -14,7 +14,7 @@ import pyarrow.flight as fl
 
 from benchmarks.history import days_between, forget, history_of
 from benchmarks.running import Bar, Numbers, Report, percentiles, run
-from benchmarks.serving import serving
+from benchmarks.serve_process import serving
 from fraiseql_events import EventClient
 
 QUESTION = "how long does one wait for the first batch of one day's orders in a long history?"

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.bulk import mixed_messages
 from benchmarks.running import Bar, Numbers, Report, peak_memory, run
-from benchmarks.serving import Served, serving
+from benchmarks.serve_process import Served, serving
 from fraiseql_events import EventClient
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
