@@ -24,6 +24,7 @@ from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.bridge.json_payload import JsonEvent
 from fraiseql_events.bridge.publisher import Message, publish
 
+#: So many events are asked for at once.
 FETCH = 10_000
 
 
@@ -66,6 +67,7 @@ def drain_socket(settings: Numbers) -> Numbers:
 
 def fetch_with_nats_py(settings: Numbers) -> Numbers:
     """nats-py's `fetch`, each payload through msgspec, each fetch an Arrow batch."""
+    read = _READERS[settings["payload"]]
 
     async def run() -> Numbers:
         name = await _new_consumer(settings["nats"])
@@ -74,8 +76,8 @@ def fetch_with_nats_py(settings: Numbers) -> Numbers:
         found: Numbers = {"events": 0}
         with timed(found):
             while found["events"] < settings["nats_py_events"]:
-                messages = await subscription.fetch(FETCH)
-                found["events"] += _to_arrow([message.data for message in messages]).num_rows
+                messages = await subscription.fetch(settings["fetch"])
+                found["events"] += read([message.data for message in messages])
         await client.close()
         return found
 
@@ -84,6 +86,7 @@ def fetch_with_nats_py(settings: Numbers) -> Numbers:
 
 def fetch_with_natsrpy(settings: Numbers) -> Numbers:
     """natsrpy, a Rust client, in the place of nats-py."""
+    read = _READERS[settings["payload"]]
 
     async def run() -> Numbers:
         name = await _new_consumer(settings["nats"])
@@ -94,20 +97,38 @@ def fetch_with_natsrpy(settings: Numbers) -> Numbers:
         found: Numbers = {"events": 0}
         with timed(found):
             while found["events"] < settings["natsrpy_events"]:
-                messages = await consumer.fetch(max_messages=FETCH, timeout=10)
-                found["events"] += _to_arrow([message.payload for message in messages]).num_rows
+                messages = await consumer.fetch(max_messages=settings["fetch"], timeout=10)
+                found["events"] += read([bytes(message.payload) for message in messages])
         await client.shutdown()
         return found
 
     return asyncio.run(run())
 
 
-_decode: Callable[[bytes], JsonEvent] = msgspec.json.Decoder(JsonEvent).decode
+_decoder: msgspec.json.Decoder[JsonEvent] = msgspec.json.Decoder(JsonEvent)
 
 
-def _to_arrow(payloads: Sequence[bytes]) -> pa.RecordBatch:
+def _read_json(payloads: Sequence[bytes]) -> int:
+    return _to_arrow([_decoder.decode(payload) for payload in payloads]).num_rows
+
+
+def _read_ndjson(payloads: Sequence[bytes]) -> int:
+    return _to_arrow([event for payload in payloads for event in _decoder.decode_lines(payload)]).num_rows
+
+
+def _read_arrow(payloads: Sequence[bytes]) -> int:
+    return sum(pa.ipc.open_stream(payload).read_all().num_rows for payload in payloads)
+
+
+_READERS: dict[str, Callable[[Sequence[bytes]], int]] = {
+    "json": _read_json,
+    "ndjson": _read_ndjson,
+    "arrow": _read_arrow,
+}
+
+
+def _to_arrow(events: Sequence[JsonEvent]) -> pa.RecordBatch:
     """What a reader would write by hand."""
-    events = [_decode(payload) for payload in payloads]
     columns = {
         "event_id": pa.array([event.id for event in events]),
         "event_type": pa.array([event.event_type for event in events]),
