@@ -51,15 +51,18 @@ class Block:
         return self._buffer.data
 
 
-def mixed_messages(count: int) -> Iterator[Message]:
-    """Messages of so many events: one event in `SINGLE_IN` alone, the others in payloads of newline-delimited JSON."""
-    block = Block(min(count, BLOCK))
+def mixed_messages(count: int, *, rows: int = BLOCK) -> Iterator[Message]:
+    """Messages of so many events: one event in `SINGLE_IN` alone, the others in payloads of newline-delimited JSON.
+
+    After so many rows, up to `BLOCK`, they are those again with new ids, a day later.
+    """
+    block = Block(min(count, rows))
     for number in range(-(-count // block.rows)):
-        rows = min(block.rows, count - number * block.rows)
+        wanted = min(block.rows, count - number * block.rows)
         lines = block.later(number)
         starts = [0, *block.ends]
-        single = rows // SINGLE_IN
+        single = wanted // SINGLE_IN
         for row in range(single):
             yield block.subjects[row], bytes(lines[starts[row] : starts[row + 1] - 1])
-        for row in range(single, rows, EACH):
-            yield "entity.change.many.ndjson", bytes(lines[starts[row] : starts[min(row + EACH, rows)]])
+        for row in range(single, wanted, EACH):
+            yield "entity.change.many.ndjson", bytes(lines[starts[row] : starts[min(row + EACH, wanted)]])

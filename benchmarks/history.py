@@ -49,14 +49,14 @@ def fill(log: Log, events: int) -> None:
     log.flush()
 
 
-def blocks(events: int, *, seed: int = 1) -> Iterator[pa.RecordBatch]:
-    """So many events, as the log takes them, in batches of `BLOCK`."""
-    first = block_of_rows(seed=seed, per_day=PER_DAY, rows=min(events, BLOCK))
+def blocks(events: int, *, seed: int = 1, rows: int = BLOCK) -> Iterator[pa.RecordBatch]:
+    """So many events, as the log takes them, in batches of so many rows, up to `BLOCK`."""
+    first = block_of_rows(seed=seed, per_day=PER_DAY, rows=min(events, rows))
     yield first
     draw = np.random.default_rng(seed)
     days = -(-span_of(first) // DAY_MICROS)
-    for number in range(1, -(-events // BLOCK)):
-        yield _later(first, number * days, draw).slice(0, min(BLOCK, events - number * BLOCK))
+    for number in range(1, -(-events // rows)):
+        yield _later(first, number * days, draw).slice(0, min(rows, events - number * rows))
 
 
 def days_between(first: datetime, last: datetime) -> list[str]:
