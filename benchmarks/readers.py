@@ -73,8 +73,9 @@ def main(url: str) -> None:
         thread.start()
     sys.stdin.read()
     stopped.set()
+    deadline = time.monotonic() + 2
     for thread in threads:
-        thread.join(5)  # a follower that hears nothing is waiting still
+        thread.join(max(0.0, deadline - time.monotonic()))  # a follower that hears nothing waits on
     found = [{"name": each.name, "rows": each.rows, "passes": each.passes, "error": each.error} for each in readers]
     print(json.dumps(found), flush=True)
 
