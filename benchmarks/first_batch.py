@@ -27,12 +27,12 @@ Ask = Callable[[str, str], int]
 
 
 def small(settings: Numbers) -> Numbers:
-    """A history of two million."""
+    """The shorter history."""
     return first_batches(settings["small"], settings)
 
 
 def large(settings: Numbers) -> Numbers:
-    """A history of twenty million."""
+    """The longer one."""
     return first_batches(settings["large"], settings)
 
 

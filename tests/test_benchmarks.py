@@ -17,7 +17,7 @@ from benchmarks.bulk import mixed_messages
 from benchmarks.history import blocks
 from benchmarks.memory import grown
 from benchmarks.programs import PROGRAMS, Program
-from benchmarks.report import MACHINE, write
+from benchmarks.report import MACHINE, ROOT, write
 from fraiseql_events.bridge.decode import decode
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.event import SCHEMA
@@ -43,9 +43,8 @@ FIGURES = {
 
 def run(program: Program, kept: Path) -> None:
     command = [sys.executable, "-m", f"benchmarks.{program.module}", *program.arguments, *TINY[program.name]]
-    done = subprocess.run(
-        [*command, "--json", str(kept / f"{program.name}.json")], capture_output=True, text=True, timeout=100
-    )
+    command += ["--json", str(kept / f"{program.name}.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, (program.name, done.stdout[-1000:], done.stderr[-2000:])
 
 
