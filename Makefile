@@ -1,7 +1,7 @@
 # One virtual environment for everything; made, and made anew when pyproject.toml changes, by whatever needs it.
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak bench lint format types check clean
