@@ -14,6 +14,8 @@ from fraiseql_events.service import Service, ServiceOptions
 
 QUESTION = "how fast do events get from JetStream into the history?"
 EVENTS = 1_000_000
+#: With more payloads of many on their way the server takes the socket for one that is too slow, and closes it.
+PULL = 50
 
 
 def ours(settings: Numbers) -> Numbers:
@@ -46,6 +48,7 @@ def prepare(arguments: argparse.Namespace) -> AbstractContextManager[Numbers]:
         messages=-(-count // each),
         payload=arguments.payload,
         fetch=max(1, min(count, FETCH) // each),
+        pull=count if each == 1 else PULL,
         nats_py_events=min(count, 60_000),
         natsrpy_events=min(count, 400_000),
     )
