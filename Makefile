@@ -1,10 +1,10 @@
 # One virtual environment for everything; made, and made anew when pyproject.toml changes, by whatever needs it.
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format types check clean
+.PHONY: help demo test soak bench lint format types check clean
 
 # How long `make soak` makes trouble; its page in docs/ is of 600 seconds.
 SECONDS := 600
@@ -14,7 +14,7 @@ help: ## list the tasks
 
 $(STAMP): pyproject.toml scripts/make-venv
 	scripts/make-venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,lint]'
 	@touch $@
 
 demo: $(STAMP) ## set up, and show the whole path: a shop's events from NATS to a data frame
@@ -26,6 +26,9 @@ test: $(STAMP) ## set up, and run every test
 
 soak: $(STAMP) ## set up, and make trouble for ten minutes, or for SECONDS=60, under a steady load
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
+
+bench: $(STAMP) ## set up, run every benchmark, and write docs/benchmarks.md; QUICK=1 is a look at small sizes
+	$(BIN)/python -m benchmarks.report $(if $(QUICK),--quick)
 
 lint: $(STAMP) ## look for mistakes and for code that is not formatted
 	$(BIN)/ruff check .

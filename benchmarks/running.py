@@ -21,7 +21,7 @@ from typing import Any
 Numbers = dict[str, Any]
 #: A contender takes the settings of the run, and says what it did: at least ``{"events": …, "seconds": …}``.
 Contender = Callable[[Numbers], Numbers]
-CONTENDER_SECONDS = 600
+CONTENDER_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.bridge.json_payload import JsonEvent
 from fraiseql_events.bridge.publisher import Message, publish
 
+#: So many events are asked for at once.
 FETCH = 10_000
+#: Each message that a pull delivers names one such subject.
+_REPLY = b"$JS.ACK."
 
 
 @contextmanager
@@ -37,7 +40,6 @@ def stream_of(published: Iterable[Message], **settings: Any) -> Iterator[Numbers
 
 def drain_socket(settings: Numbers) -> Numbers:
     """A raw socket that takes the bytes of the stream's first messages, and looks at none of them."""
-    count = settings["messages"]
     name = asyncio.run(_new_consumer(settings["nats"]))
     host, _, port = settings["nats"].removeprefix("nats://").rpartition(":")
     found: Numbers = {"events": settings["events"]}
@@ -47,25 +49,41 @@ def drain_socket(settings: Numbers) -> Numbers:
         )
         while b"PONG" not in connection.recv(1 << 16):
             pass
-        request = json.dumps({"batch": count, "expires": 60 * 10**9}).encode()
-        ask = f"PUB $JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name} inbox.1 {len(request)}\r\n".encode() + request + b"\r\n"
-        buffer = bytearray(1 << 20)
         connection.settimeout(0.5)
         with timed(found):
-            connection.sendall(ask)
-            started = ended = time.perf_counter()
-            while True:
-                try:
-                    connection.recv_into(buffer)
-                except TimeoutError:
-                    break
-                ended = time.perf_counter()
-    found["seconds"] = ended - started
-    return found
+            seconds = _drain(connection, name, settings["messages"], settings["pull"])
+    return found | {"seconds": seconds}  # without the wait that tells the end
+
+
+def _drain(connection: socket.socket, consumer: str, count: int, pull: int) -> float:
+    """The seconds until the last byte of so many messages, asked for in pulls of so many, two at a time."""
+    asked = seen = 0
+    rest = b""
+    buffer = bytearray(1 << 20)
+    started = ended = time.perf_counter()
+    while True:
+        while asked < count and asked - seen <= pull:
+            batch = min(pull, count - asked)
+            request = json.dumps({"batch": batch, "expires": 60 * 10**9}).encode()
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{consumer}"
+            connection.sendall(f"PUB {subject} inbox.1 {len(request)}\r\n".encode() + request + b"\r\n")
+            asked += batch
+        try:
+            size = connection.recv_into(buffer)
+        except TimeoutError:
+            return ended - started
+        if not size:
+            raise ConnectionError("the NATS server closed the connection")
+        ended = time.perf_counter()
+        if asked < count:  # messages are counted only where there are more to ask for
+            text = rest + bytes(buffer[:size])
+            seen += text.count(_REPLY)
+            rest = text[1 - len(_REPLY) :]
 
 
 def fetch_with_nats_py(settings: Numbers) -> Numbers:
     """nats-py's `fetch`, each payload through msgspec, each fetch an Arrow batch."""
+    read = _READERS[settings["payload"]]
 
     async def run() -> Numbers:
         name = await _new_consumer(settings["nats"])
@@ -74,8 +92,8 @@ def fetch_with_nats_py(settings: Numbers) -> Numbers:
         found: Numbers = {"events": 0}
         with timed(found):
             while found["events"] < settings["nats_py_events"]:
-                messages = await subscription.fetch(FETCH)
-                found["events"] += _to_arrow([message.data for message in messages]).num_rows
+                messages = await subscription.fetch(settings["fetch"])
+                found["events"] += read([message.data for message in messages])
         await client.close()
         return found
 
@@ -84,6 +102,7 @@ def fetch_with_nats_py(settings: Numbers) -> Numbers:
 
 def fetch_with_natsrpy(settings: Numbers) -> Numbers:
     """natsrpy, a Rust client, in the place of nats-py."""
+    read = _READERS[settings["payload"]]
 
     async def run() -> Numbers:
         name = await _new_consumer(settings["nats"])
@@ -94,20 +113,38 @@ def fetch_with_natsrpy(settings: Numbers) -> Numbers:
         found: Numbers = {"events": 0}
         with timed(found):
             while found["events"] < settings["natsrpy_events"]:
-                messages = await consumer.fetch(max_messages=FETCH, timeout=10)
-                found["events"] += _to_arrow([message.payload for message in messages]).num_rows
+                messages = await consumer.fetch(max_messages=settings["fetch"], timeout=10)
+                found["events"] += read([bytes(message.payload) for message in messages])
         await client.shutdown()
         return found
 
     return asyncio.run(run())
 
 
-_decode: Callable[[bytes], JsonEvent] = msgspec.json.Decoder(JsonEvent).decode
+_decoder: msgspec.json.Decoder[JsonEvent] = msgspec.json.Decoder(JsonEvent)
 
 
-def _to_arrow(payloads: Sequence[bytes]) -> pa.RecordBatch:
+def _read_json(payloads: Sequence[bytes]) -> int:
+    return _to_arrow([_decoder.decode(payload) for payload in payloads]).num_rows
+
+
+def _read_ndjson(payloads: Sequence[bytes]) -> int:
+    return _to_arrow([event for payload in payloads for event in _decoder.decode_lines(payload)]).num_rows
+
+
+def _read_arrow(payloads: Sequence[bytes]) -> int:
+    return sum(pa.ipc.open_stream(payload).read_all().num_rows for payload in payloads)
+
+
+_READERS: dict[str, Callable[[Sequence[bytes]], int]] = {
+    "json": _read_json,
+    "ndjson": _read_ndjson,
+    "arrow": _read_arrow,
+}
+
+
+def _to_arrow(events: Sequence[JsonEvent]) -> pa.RecordBatch:
     """What a reader would write by hand."""
-    events = [_decode(payload) for payload in payloads]
     columns = {
         "event_id": pa.array([event.id for event in events]),
         "event_type": pa.array([event.event_type for event in events]),

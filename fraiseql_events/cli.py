@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from fraiseql_events import __version__
+from fraiseql_events.allocator import choose_allocator
 from fraiseql_events.errors import EventsError, InvalidArgument
 from fraiseql_events.wording import near
 
@@ -28,9 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit code."""
+    options = _parse(arguments)
+    if options.command in ("serve", "ingest"):
+        choose_allocator()  # before anything loads pyarrow
     from fraiseql_events import commands
 
-    options = _parse(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",

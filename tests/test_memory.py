@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fraiseql_events.allocator import VARIABLE
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.bridge.publisher import publish
@@ -59,6 +61,23 @@ def peaks(folder: Path, entity: str, events: int) -> tuple[int, int]:
         rows, client = map(int, shown.split())
         assert rows == events
         return peak_memory(serve.process.pid), client
+
+
+ALLOCATOR = """
+from fraiseql_events import cli
+cli.run(["serve", "--nats", "no address"])
+import pyarrow
+print(pyarrow.default_memory_pool().backend_name)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Arrow's own choice stands")
+def test_serve_has_arrow_use_jemalloc_unless_the_environment_names_another() -> None:
+    for named, expected in (({}, "jemalloc"), ({VARIABLE: "system"}, "system")):
+        environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | named
+        command = [sys.executable, "-c", ALLOCATOR]
+        done = subprocess.run(command, env=environment, capture_output=True, check=True, text=True, timeout=60)
+        assert done.stdout.strip() == expected, done.stderr
 
 
 @pytest.mark.timeout(400)

@@ -26,7 +26,7 @@ ROOMS = [
     ("flight",),
     ("flight_reader", "prefetch", "stream", "client"),
     ("health", "service"),
-    ("publishing", "replaying", "output", "demo", "commands", "cli"),
+    ("allocator", "publishing", "replaying", "output", "demo", "commands", "cli"),
 ]
 
 
