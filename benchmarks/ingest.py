@@ -17,6 +17,8 @@ EVENTS = 1_000_000
 #: With more payloads of many on their way the server takes the socket for one that is too slow, and closes it.
 PULL = 50
 
+LEAST = {"arrow": 1_000_000, "ndjson": 500_000}
+
 
 def ours(settings: Numbers) -> Numbers:
     """Everything from connecting to the last commit, forced to the disk."""
@@ -55,8 +57,10 @@ def prepare(arguments: argparse.Namespace) -> AbstractContextManager[Numbers]:
 
 
 def judge(report: Report) -> list[Bar]:
-    if report.settings["payload"] != "json":
-        return []  # the bars are of one event a message
+    payload = report.settings["payload"]
+    if payload != "json":
+        name = f"events of payloads of 1,000 ({payload}) into the history"
+        return [Bar(name, report.median("fraiseql_events", "events_per_second"), LEAST[payload], unit="events/s")]
     bars = [
         ("ingest beside a raw socket that parses nothing", "socket", 0.5),
         ("ingest beside nats-py's fetch with msgspec and Arrow", "nats-py", 10.0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -141,11 +142,21 @@ def in_a_process(benchmark: str, contender: str, settings: Numbers) -> Numbers:
 
 
 def _be(contender: Contender, settings: Numbers) -> None:
+    server = settings.get("nats_pid")
+    used = processor_seconds(server) if server else 0.0
     found = contender(settings)
+    if server and found.get("events"):
+        found["nats_us"] = (processor_seconds(server) - used) / found["events"] * 1e6
     found.setdefault("peak_bytes", peak_memory("self"))
     if "seconds" in found and "events" in found:
         found.setdefault("events_per_second", found["events"] / found["seconds"])
     print(json.dumps(found))
+
+
+def processor_seconds(pid: int) -> float:
+    """The time that a process has had on the processor (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory(pid: int | str) -> int:
@@ -192,5 +203,5 @@ def _line(name: str, found: Numbers) -> str:
     if "cpu_seconds" in found and found.get("events"):
         parts.append(f"{found['cpu_seconds'] / found['events'] * 1e6:6.2f} µs CPU an event")
     parts.append(f"{found['peak_bytes'] / 2**20:6,.0f} MiB")
-    parts += [f"{key} {shown(value)}" for key, value in found.items() if key.endswith(("_ms", "_ratio"))]
+    parts += [f"{key} {shown(value)}" for key, value in found.items() if key.endswith(("_ms", "_us", "_ratio"))]
     return "  ".join(parts)

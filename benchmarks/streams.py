@@ -35,7 +35,7 @@ def stream_of(published: Iterable[Message], **settings: Any) -> Iterator[Numbers
     """A nats-server whose stream holds these messages; the settings with its address, and where to write."""
     with tempfile.TemporaryDirectory(prefix="fraiseql-bench-") as folder, EmbeddedNats(Path(folder) / "nats") as server:
         publish(published, StreamOptions(nats=server.url))
-        yield settings | {"nats": server.url, "folder": folder}
+        yield settings | {"nats": server.url, "nats_pid": server.pid, "folder": folder}
 
 
 def drain_socket(settings: Numbers) -> Numbers:
