@@ -59,7 +59,7 @@ PROGRAMS: Final = (
         ("--payload", "arrow"), ("--events", "100000", *_LITTLE), _INGEST,
     ),
     Program("replay", "replay", "Replay of history", (), ("--events", "1000000", *_LITTLE), _REPLAY),
-    Program("live", "live", "Live latency", (), _LITTLE, ("fraiseql_events", "ours", "client")),
+    Program("live", "live", "Live latency", (), ("--seconds", "2", *_LITTLE), ("slow", "fast")),
     Program(
         "first_batch", "first_batch", "The first batch of a long history",
         (), ("--small", "200000", "--large", "2000000", *_LITTLE), ("small", "large"), histories=True,
