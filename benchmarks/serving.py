@@ -110,7 +110,8 @@ def serving(kind: str, settings: Numbers) -> Iterator[Server]:
     """A server of a kind of `KINDS`, in a process that ends with the block."""
     command = [sys.executable, "-m", "benchmarks.serving", kind, json.dumps(settings)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("ready "), f"the server {kind} did not start: {line!r}"
         try:

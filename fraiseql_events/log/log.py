@@ -26,7 +26,7 @@ from fraiseql_events.log.rate import Rate
 from fraiseql_events.log.scan import View
 from fraiseql_events.log.snapshot import Snapshot
 from fraiseql_events.log.status import LogStatus
-from fraiseql_events.log.tail import Chunk, Tail
+from fraiseql_events.log.tail import Chunk, Tail, settle
 
 log: Final = logging.getLogger(__name__)
 
@@ -164,9 +164,10 @@ class Log:
     def place(self, offset: int) -> Place | None:
         """What an offset is an offset of; None where the log has not come so far (again)."""
         with self._changed:
-            if (event := self._tail.event(offset)) is not None:
-                return Place(self.id[:8], digest_of(event), self._history.snapshot.end)
-            return Place(self.id[:8]) if offset < self._tail.end else None
+            event, end, committed = self._tail.event(offset), self._tail.end, self._history.snapshot.end
+        if event is not None:
+            return Place(self.id[:8], digest_of(event), committed)
+        return Place(self.id[:8]) if offset < end else None
 
     def check_place(self, place: Place, offset: int) -> bool:
         """Whether an offset still means what it meant; False where the log has not come so far (again).
@@ -308,8 +309,9 @@ class Log:
         dead = [letter for chunk in chunks for letter in chunk.dead]
         replays = [replay for chunk in chunks for replay in chunk.replays.items()]
         self._commit_until_it_stands(lambda: self._history.commit(batches, dead, reached, replays))
+        settled = settle(chunks, self.options.tail_bytes)  # outside the lock: it copies them
         with self._changed:
-            self._tail.mark_committed(len(chunks))
+            self._tail.mark_committed(chunks, settled)
             self._last_error = None
             self._changed.notify_all()
 

@@ -1,0 +1,130 @@
+"""Reads ahead of whoever reads: the next batches of a file are decoded while one is on its way to a client."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import pyarrow as pa
+
+#: So many batches of a source, and of them about so many bytes, are ready at the most.
+AHEAD: Final = 4
+AHEAD_BYTES: Final = 6 << 20
+#: Reading releases the interpreter: about as many as there are processors are of use, and a store that is slow to
+#: answer wants a few more. A reader that finds them all busy reads for itself.
+THREADS: Final = max(4, os.cpu_count() or 1)
+
+
+def read_ahead(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches of a source in their order, some of them made before they are asked for, in other threads.
+
+    What the source raises is raised in its place. The source is never used by two threads at once, and is let go of
+    when this is closed.
+    """
+    ahead = _Ahead(source)
+    try:
+        while (batch := ahead.take()) is not None:
+            yield batch
+    finally:
+        ahead.close()
+
+
+class _Ahead:
+    def __init__(self, source: Iterator[pa.RecordBatch]) -> None:
+        self._source = source
+        self._ready: deque[pa.RecordBatch] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._reading = False
+        self._asked = False
+        self._ended = False
+        self._error: BaseException | None = None
+
+    def take(self) -> pa.RecordBatch | None:
+        """The next batch; None at the end."""
+        with self._changed:
+            while self._reading and not self._ready:
+                self._changed.wait()
+            here = not self._ready and not self._ended
+            self._reading |= here
+        if here:  # nobody has begun on it
+            self._read()
+            self._done()
+        with self._changed:
+            if not self._ready:
+                if self._error is not None:
+                    raise self._error
+                return None
+            batch = self._ready.popleft()
+            self._bytes -= batch.nbytes
+            if not (self._asked or self._reading or self._ended or self._is_full()):
+                self._asked = True
+                _ask(self)
+            return batch
+
+    def fill(self) -> None:
+        """Reads as far ahead as may be. Runs in one of the threads."""
+        with self._changed:
+            self._asked = False
+            if self._reading or self._ended or self._is_full():
+                return
+            self._reading = True
+        while self._read():
+            pass
+        self._done()
+
+    def close(self) -> None:
+        """Lets go of the source, once nobody reads it any more."""
+        with self._changed:
+            self._ended = True
+            while self._reading:
+                self._changed.wait()
+            self._ready.clear()
+        self._source = iter(())
+
+    def _is_full(self) -> bool:
+        return len(self._ready) >= AHEAD or self._bytes >= AHEAD_BYTES
+
+    def _read(self) -> bool:
+        """Reads one batch; whether another is wanted."""
+        batch, error = None, None
+        try:
+            batch = next(self._source, None)
+        except BaseException as raised:  # noqa: BLE001 - handed to the reader, whom it concerns
+            error = raised
+        with self._changed:
+            if batch is None:
+                self._ended, self._error = True, error
+            else:
+                self._ready.append(batch)
+                self._bytes += batch.nbytes
+            self._changed.notify_all()
+            return not (self._ended or self._is_full())
+
+    def _done(self) -> None:
+        with self._changed:
+            self._reading = False
+            self._changed.notify_all()
+
+
+_asked: Final[queue.SimpleQueue[_Ahead]] = queue.SimpleQueue()
+_threads: Final[list[threading.Thread]] = []
+_starting: Final = threading.Lock()
+
+
+def _ask(ahead: _Ahead) -> None:
+    if len(_threads) < THREADS:
+        with _starting:
+            if len(_threads) < THREADS:  # daemons: a store that hangs keeps no program from ending
+                _threads.append(threading.Thread(target=_work, name="fraiseql-events-ahead", daemon=True))
+                _threads[-1].start()
+    _asked.put(ahead)
+
+
+def _work() -> None:
+    while True:
+        _asked.get().fill()
