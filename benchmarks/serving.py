@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import nats
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -23,6 +28,7 @@ import pyarrow.flight as fl
 
 from benchmarks.events import BLOCK, block_of_rows
 from benchmarks.running import Numbers, peak_memory
+from fraiseql_events.bridge.consumer import SUBJECT
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.flight import EventServer
@@ -106,18 +112,27 @@ class Server:
 
 
 @contextmanager
-def serving(kind: str, settings: Numbers) -> Iterator[Server]:
-    """A server of a kind of `KINDS`, in a process that ends with the block."""
-    command = [sys.executable, "-m", "benchmarks.serving", kind, json.dumps(settings)]
+def started(command: list[str], *, stop: Callable[[subprocess.Popen[str]], None]) -> Iterator[Server]:
+    """A server that says "ready" and its address on its standard output, until the block ends."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("ready "), f"the server {kind} did not start: {line!r}"
+        assert line.startswith("ready "), f"{command} did not start: {line!r}"
         try:
             yield Server(line.split()[1], process.pid)
         finally:
-            process.stdin.close()
+            stop(process)
+
+
+def serving(kind: str, settings: Numbers) -> AbstractContextManager[Server]:
+    """A server of a kind of `KINDS`, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.serving", kind, json.dumps(settings)]
+    return started(command, stop=_close_input)
+
+
+def _close_input(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
 
 
 def serve_history(settings: Numbers) -> None:
@@ -190,8 +205,6 @@ def serve_http(settings: Numbers) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        import threading
-
         threading.Thread(target=server.serve_forever, daemon=True).start()
         _wait(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
@@ -206,6 +219,35 @@ def _by_polars(batch: pa.RecordBatch) -> bytes:
     return pl.DataFrame(batch).write_ndjson().encode()
 
 
+class _Floor(fl.FlightServerBase):  # type: ignore[misc]
+    """Sends each message that comes as a batch of one row."""
+
+    def __init__(self) -> None:
+        self.messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        super().__init__("grpc://127.0.0.1:0")
+
+    def do_get(self, context: Any, ticket: Any) -> fl.FlightDataStream:
+        schema = pa.schema([("data", pa.string())])
+        return fl.GeneratorStream(schema, (pa.record_batch([[self.messages.get()]], schema) for _ in repeat(None)))
+
+
+def serve_floor(settings: Numbers) -> None:
+    """nats-py's callback and a plain Flight server: what comes from now on, one event a batch."""
+    with _Floor() as server:
+
+        async def take(message: Any) -> None:
+            server.messages.put(message.data)
+
+        async def read() -> None:
+            client = await nats.connect(settings["nats"])
+            await client.jetstream().subscribe(SUBJECT, cb=take, ordered_consumer=True, deliver_policy="new")
+            print(f"ready grpc://127.0.0.1:{server.port}", flush=True)
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+        asyncio.run(read())
+        os._exit(0)  # its stream waits for messages for ever
+
+
 def _wait(url: str) -> None:
     """Says that the server is there, and waits for the end of the standard input."""
     print(f"ready {url}", flush=True)
@@ -217,6 +259,7 @@ KINDS: dict[str, Callable[[Numbers], None]] = {
     "tail": serve_tail,
     "memory": serve_memory,
     "http": serve_http,
+    "floor": serve_floor,
 }
 
 

@@ -125,7 +125,13 @@ class EventStream(Closing, Generic[F]):
         """All of it as a Polars frame."""
         import polars as pl
 
-        return cast("pl.DataFrame", pl.from_arrow(self.to_arrow()))
+        convert = converter("polars")
+        frames = [convert(batch) for batch in self.batches()]  # each while the next one is on its way
+        return (
+            pl.concat(frames, rechunk=False)
+            if frames
+            else cast("pl.DataFrame", pl.from_arrow(self.schema.empty_table()))
+        )
 
     def to_pandas(self, **options: Any) -> pd.DataFrame:
         """All of it as a pandas frame; `options` are those of `pyarrow.Table.to_pandas`."""
