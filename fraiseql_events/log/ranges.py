@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 
 from fraiseql_events.log.snapshot import DataFile
+
+FEW: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,10 @@ def ranges_of(files: Iterable[DataFile]) -> dict[str, EntityRange]:
 
 def add_ranges(ranges: dict[str, EntityRange], events: pa.RecordBatch) -> None:
     """Adds a batch of events to the ranges."""
-    if events.num_rows == 0:
+    if events.num_rows <= FEW:  # live, event by event: setting up a grouping would cost most
+        times = events.column("timestamp").view(pa.int64()).to_pylist()
+        for name, time in zip(events.column("entity_type").to_pylist(), times, strict=True):
+            _add(ranges, name, 1, time, time)
         return
     narrow = pa.table({"entity": events.column("entity_type"), "time": events.column("timestamp").view(pa.int64())})
     groups = narrow.group_by("entity", use_threads=False).aggregate(

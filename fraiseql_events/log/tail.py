@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
-from fraiseql_events.event import LOG_SCHEMA, SCHEMA, DeadLetter
+from fraiseql_events.event import LOG_SCHEMA, DeadLetter
 from fraiseql_events.log.filter import Span
 
 #: What a chunk costs beside its events: its arrays' own overhead, and a piece that held no event must count too.
@@ -61,8 +61,8 @@ class Chunk:
         events = pa.RecordBatch.from_arrays([*decoded.events.columns, offsets], schema=LOG_SCHEMA)
         span = None
         if rows:
-            times = pc.min_max(events.column("timestamp").view(pa.int64())).as_py()
-            span = Span(offset, offset + rows - 1, times["min"], times["max"])
+            times = events.column("timestamp").view(pa.int64()).to_numpy()
+            span = Span(offset, offset + rows - 1, int(times.min()), int(times.max()))
         size = events.nbytes + CHUNK_BYTES + sum(len(letter.payload) + CHUNK_BYTES for letter in decoded.dead)
         return cls(events, decoded.dead, replays, stream, span, offset + rows, size, now)
 
@@ -87,7 +87,10 @@ class Chunk:
         """Its events of one entity type, made once for all readers; None where there is none."""
         part = self.parts.get(name)
         if part is None and not self.is_split:
-            part = self.events.filter(pc.equal(self.events.column("entity_type"), name))
+            types = self.events.column("entity_type")
+            if len(types) == 1:
+                return self.events if types[0].as_py() == name else None
+            part = self.events.filter(pc.equal(types, name))
             if not part.num_rows:
                 return None
             self.parts[name] = part
@@ -150,12 +153,12 @@ class Tail:
         chunks = self.uncommitted()
         return [chunk for chunk in chunks if chunk.stream.epoch == chunks[0].stream.epoch]
 
-    def event(self, offset: int) -> pa.RecordBatch | None:
-        """The event at an offset, one row of `SCHEMA`; None where none of the chunks holds it."""
+    def event(self, offset: int) -> tuple[pa.RecordBatch, int] | None:
+        """The event at an offset, as a row of a batch; None where none of the chunks holds it."""
         chunk = next(self._from(offset), None)
         if chunk is None or offset < chunk.first:
             return None
-        return chunk.events.slice(offset - chunk.first, 1).select(SCHEMA.names)
+        return chunk.events, offset - chunk.first
 
     def mark_committed(self, chunks: Sequence[Chunk], settled: Sequence[Chunk]) -> None:
         """The first uncommitted chunks are in the history now; what is kept of them is what `settle` made of them."""
