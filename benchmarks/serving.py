@@ -146,7 +146,7 @@ def serve_history(settings: Numbers) -> None:
 def serve_tail(settings: Numbers) -> None:
     """Our Flight server over the same events, all of them in the log's memory still."""
     with tempfile.TemporaryDirectory(dir=settings["folder"]) as store:
-        log = Log(store, LogOptions(tail_bytes=4 << 30))
+        log = Log(store, LogOptions(tail_bytes=4 << 30, compact_files=0))  # no merging in the midst of it
         fill(log, blocks(*settings["blocks"]))
         with EventServer(log, "127.0.0.1:0", status=dict) as server:
             _wait(server.url)

@@ -101,6 +101,7 @@ def stream(options: Namespace) -> int:
             columns=options.columns,
             event_types=options.event_types,
             after_offset=options.after_offset,
+            compression=options.compression,
             follow=options.follow,
             frames="arrow",
         )
