@@ -216,10 +216,12 @@ def settle(chunks: Sequence[Chunk], most_bytes: int) -> list[Chunk]:
 def _joined(chunks: Sequence[Chunk]) -> Iterator[Chunk]:
     """Small neighbouring chunks put together."""
     run: list[Chunk] = []
+    size = 0
     for chunk in chunks:
-        if run and sum(each.size for each in run) + chunk.size > MERGED_BYTES:
+        if run and size + chunk.size > MERGED_BYTES:
             yield run[0].joined(run[1:]) if len(run) > 1 else run[0]
-            run = []
+            run, size = [], 0
         run.append(chunk)
+        size += chunk.size
     if run:
         yield run[0].joined(run[1:]) if len(run) > 1 else run[0]
