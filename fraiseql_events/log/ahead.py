@@ -12,8 +12,8 @@ from typing import Final
 import pyarrow as pa
 
 #: So many batches of a source, and of them about so many bytes, are ready at the most.
-AHEAD: Final = 4
-AHEAD_BYTES: Final = 6 << 20
+AHEAD: Final = 3
+AHEAD_BYTES: Final = 4 << 20
 #: Reading releases the interpreter: about as many as there are processors are of use, and a store that is slow to
 #: answer wants a few more. A reader that finds them all busy reads for itself.
 THREADS: Final = max(4, os.cpu_count() or 1)
@@ -63,7 +63,7 @@ class _Ahead:
             self._bytes -= batch.nbytes
             if not (self._asked or self._reading or self._ended or self._is_full()):
                 self._asked = True
-                _ask(self)
+                _threads.ask(self)
             return batch
 
     def fill(self) -> None:
@@ -111,20 +111,29 @@ class _Ahead:
             self._changed.notify_all()
 
 
-_asked: Final[queue.SimpleQueue[_Ahead]] = queue.SimpleQueue()
-_threads: Final[list[threading.Thread]] = []
-_starting: Final = threading.Lock()
+class _Threads:
+    """Threads that read ahead, no more than are of use: each that has read keeps some memory for itself."""
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[_Ahead] = queue.SimpleQueue()
+        self._counting = threading.Lock()
+        self._started = 0
+        self._at_work = 0
+
+    def ask(self, ahead: _Ahead) -> None:
+        """Has one of them read."""
+        with self._counting:
+            self._at_work += 1
+            if self._started < min(self._at_work, THREADS):
+                self._started += 1  # a daemon: a store that hangs keeps no program from ending
+                threading.Thread(target=self._run, name="fraiseql-events-ahead", daemon=True).start()
+        self._asked.put(ahead)
+
+    def _run(self) -> None:
+        while True:
+            self._asked.get().fill()
+            with self._counting:
+                self._at_work -= 1
 
 
-def _ask(ahead: _Ahead) -> None:
-    if len(_threads) < THREADS:
-        with _starting:
-            if len(_threads) < THREADS:  # daemons: a store that hangs keeps no program from ending
-                _threads.append(threading.Thread(target=_work, name="fraiseql-events-ahead", daemon=True))
-                _threads[-1].start()
-    _asked.put(ahead)
-
-
-def _work() -> None:
-    while True:
-        _asked.get().fill()
+_threads: Final = _Threads()
