@@ -17,6 +17,8 @@ AHEAD_BYTES: Final = 4 << 20
 #: Reading releases the interpreter: about as many as there are processors are of use, and a store that is slow to
 #: answer wants a few more. A reader that finds them all busy reads for itself.
 THREADS: Final = max(4, os.cpu_count() or 1)
+#: A thread that has nothing to do for so long ends.
+LINGER_SECONDS: Final = 0.2
 
 
 def read_ahead(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -131,7 +133,16 @@ class _Threads:
 
     def _run(self) -> None:
         while True:
-            self._asked.get().fill()
+            try:
+                ahead = self._asked.get(timeout=LINGER_SECONDS)
+            except queue.Empty:
+                with self._counting:
+                    if self._started > self._at_work:
+                        self._started -= 1
+                        return
+                continue
+            ahead.fill()
+            del ahead  # nothing of it is held while there is nothing to do
             with self._counting:
                 self._at_work -= 1
 

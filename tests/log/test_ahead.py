@@ -123,3 +123,14 @@ def test_a_reader_reads_for_itself_when_all_threads_are_busy() -> None:
     assert numbers(read_ahead(Source(20).batches())) == list(range(20))
     go.set()
     assert [numbers(each) for each in stuck] == [[1]] * THREADS
+
+
+def test_threads_end_when_there_is_nothing_to_do() -> None:
+    def threads() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "fraiseql-events-ahead"]
+
+    ahead = read_ahead(Source(50).batches())
+    next(ahead)
+    assert threads()
+    until(lambda: not threads())
+    assert numbers(ahead) == list(range(1, 50))
