@@ -136,6 +136,9 @@ def _add_stream(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     stream.add_argument("--columns", type=_list, metavar="A,B", help="only these columns")
     stream.add_argument("--event-types", type=_list, metavar="A,B", help="only events of these types")
     stream.add_argument("--after-offset", type=int, metavar="N", help="only events after this offset")
+    stream.add_argument(
+        "--compression", metavar="zstd|lz4", help="compress what is sent, for a slow network; zstd is the smaller"
+    )
     stream.add_argument("--follow", action="store_true", help="go on with what arrives, until --end or Ctrl-C")
     _add_output(stream)
 

@@ -20,7 +20,7 @@ from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, Se
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
 from fraiseql_events.flight_reader import FlightReader
 from fraiseql_events.stream import EventStream, Frames, check_frames
-from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Ticket, entity_or_all
+from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Compression, Ticket, entity_or_all
 from fraiseql_events.time_range import Time, end_micros, start_micros
 from fraiseql_events.timestamps import EPOCH, parse_time
 
@@ -47,6 +47,7 @@ class StreamOptions(TypedDict, total=False):
     after_offset: int | None
     history: str | None
     batch_size: int
+    compression: Compression | None
     follow: bool
 
 
@@ -123,6 +124,7 @@ class EventClient(Closing):
         after_offset: int | None = None,
         history: str | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        compression: Compression | None = None,
         follow: bool = False,
         frames: Frames = "polars",
     ) -> EventStream[Any]:
@@ -139,6 +141,7 @@ class EventClient(Closing):
             history: what it is an offset of; see `EventStream.history`. Another history is refused, instead of being
                 read from a place that means nothing there.
             batch_size: the most rows in a frame.
+            compression: ``"zstd"`` or ``"lz4"``: batches are compressed on their way, for a slow network.
             follow: go on with what arrives, until `end` has passed, or for ever without one.
             frames: ``"polars"``, ``"pandas"`` or ``"arrow"`` (record batches).
 
@@ -160,6 +163,7 @@ class EventClient(Closing):
             after_offset=_integer(after_offset),
             history=history,
             batch_size=_integer(batch_size),
+            compression=compression,
             mode="streaming" if follow else "batch",
         )
         schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])

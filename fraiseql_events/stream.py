@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import random
 import time
 import warnings
@@ -125,7 +126,13 @@ class EventStream(Closing, Generic[F]):
         """All of it as a Polars frame."""
         import polars as pl
 
-        return cast("pl.DataFrame", pl.from_arrow(self.to_arrow()))
+        convert = converter("polars")
+        frames = [convert(batch) for batch in self.batches()]  # each while the next one is on its way
+        return (
+            pl.concat(frames, rechunk=False)
+            if frames
+            else cast("pl.DataFrame", pl.from_arrow(self.schema.empty_table()))
+        )
 
     def to_pandas(self, **options: Any) -> pd.DataFrame:
         """All of it as a pandas frame; `options` are those of `pyarrow.Table.to_pandas`."""
@@ -186,14 +193,13 @@ class EventStream(Closing, Generic[F]):
                 return _PENDING
             self._prefetch = Prefetch(lambda: self._open_reader(self._rest()))
             self._heard = time.monotonic()
-        prefetch = self._prefetch
-        prefetch.wait(_SLICE)
-        if not prefetch.ready:
+        try:
+            chunk = self._prefetch.get(_SLICE)
+        except queue.Empty:
             silence = time.monotonic() - self._heard
             if silence > self._longest_silence():
-                raise StreamCut(f"the server has been silent for {silence:.0f} seconds")
+                raise StreamCut(f"the server has been silent for {silence:.0f} seconds") from None
             return _PENDING
-        chunk = prefetch.get()
         if chunk is None and self._closed:
             return _PENDING  # closed by another thread: the next poll says so
         if chunk is None:

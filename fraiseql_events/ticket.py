@@ -29,7 +29,9 @@ MAX_BATCH_SIZE: Final = 1_000_000
 MAX_INT: Final = 2**63 - 1
 
 Mode = Literal["batch", "streaming"]
+Compression = Literal["zstd", "lz4"]
 _MODES: Final = ("batch", "streaming")
+_COMPRESSIONS: Final = ("zstd", "lz4")
 _TYPE: Final = "ObserverEvents"
 _OTHER_TYPES: Final = ("GraphQLQuery", "OptimizedView", "BulkExport", "BatchedQueries", "HistoricalEvents")
 _KEYS: Final = (
@@ -44,6 +46,7 @@ _KEYS: Final = (
     "event_types",
     "columns",
     "batch_size",
+    "compression",
 )
 
 
@@ -74,6 +77,7 @@ class Ticket:
         event_types: only events of these types; None is all.
         columns: these columns, in this order (``offset`` may be one); None is the eight of `SCHEMA`.
         batch_size: the most rows in a batch.
+        compression: of the batches on their way, ``zstd`` or ``lz4``: for slow networks; None is none.
 
     Raises:
         InvalidArgument: one sentence that says what is wrong and what would be right.
@@ -92,6 +96,7 @@ class Ticket:
     event_types: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     batch_size: int = DEFAULT_BATCH_SIZE
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
         _check_entity(self.entity)
@@ -105,6 +110,7 @@ class Ticket:
         _check_integer("after_offset", self.after_offset, -1, MAX_INT)
         _check_history(self.history)
         _check_integer("batch_size", self.batch_size, 1, MAX_BATCH_SIZE)
+        _check_compression(self.compression)
         _check_names("event_types", self.event_types)
         _check_columns(self.columns)
 
@@ -130,8 +136,8 @@ class Ticket:
 
     def to_path(self) -> str | None:
         """The path form; None when the ticket asks for more than that form can say."""
-        more = (self.limit, self.after_offset, self.history, self.event_types, self.columns)
-        if more != (None,) * 5 or self.batch_size != DEFAULT_BATCH_SIZE:
+        more = (self.limit, self.after_offset, self.history, self.event_types, self.columns, self.compression)
+        if more != (None,) * 6 or self.batch_size != DEFAULT_BATCH_SIZE:
             return None
         start = "" if self.start is None else format_start(self.start)
         end = "" if self.end is None else format_end(self.end)
@@ -160,6 +166,8 @@ class Ticket:
             values["mode"] = self.mode
         if self.batch_size != DEFAULT_BATCH_SIZE:
             values["batch_size"] = self.batch_size
+        if self.compression is not None:
+            values["compression"] = self.compression
         return msgspec.json.encode(values).decode()
 
     @classmethod
@@ -200,6 +208,7 @@ class Ticket:
             event_types=_names(values.get("event_types"), "event_types"),
             columns=_names(values.get("columns"), "columns"),
             batch_size=DEFAULT_BATCH_SIZE if values.get("batch_size") is None else values["batch_size"],
+            compression=cast("Compression | None", _optional_string("compression", values.get("compression"))),
         )
 
 
@@ -251,6 +260,12 @@ def _check_integer(name: str, value: object, least: int, most: int) -> None:
 def _check_history(history: str | None) -> None:
     if history is not None and not (isinstance(history, str) and _HISTORY.fullmatch(history)):
         raise InvalidArgument(f"history is {shown(history)}: it must be one that a server has named, such as 1b671a64")
+
+
+def _check_compression(compression: object) -> None:
+    if compression is not None and compression not in _COMPRESSIONS:
+        guess = near(compression, _COMPRESSIONS)
+        raise InvalidArgument(f"compression {shown(compression)} is unknown: zstd or lz4{guess}")
 
 
 def _check_names(name: str, values: tuple[str, ...] | None) -> None:

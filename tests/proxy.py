@@ -17,6 +17,7 @@ class Proxy:
         port: where it listens.
         frozen: while set, no byte goes through and no connection ends.
         delay: how long each piece of data is held before it goes on, in seconds.
+        carried: bytes that have gone through, either way.
     """
 
     def __init__(self, target: int) -> None:
@@ -26,6 +27,7 @@ class Proxy:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self.frozen = threading.Event()
         self.delay = 0.0
+        self.carried = 0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
@@ -75,6 +77,7 @@ class Proxy:
             if data:
                 self._closed.wait(self.delay)
                 self._pairs[source].sendall(data)
+                self.carried += len(data)
                 return
         except (OSError, KeyError):
             pass

@@ -30,8 +30,10 @@ from fraiseql_events import (
     StreamConsumed,
     StreamCut,
 )
+from fraiseql_events.ticket import Compression
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time
 from tests.mixed import Mixer, an_event, as_read, dumps
+from tests.proxy import Proxy
 from tests.waiting import until
 
 Fill = Callable[..., Service]
@@ -85,6 +87,31 @@ def test_other_frames_come_when_asked_for(client: EventClient) -> None:
     batches = list(client.stream("*", frames="arrow"))
     assert all(isinstance(batch, pa.RecordBatch) for batch in batches)
     assert as_read(pa.Table.from_batches(batches)) == events()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_stream_is_compressed_on_its_way_when_asked_for(shared: Service, compression: Compression) -> None:
+    assert shared.url is not None
+    carried = []
+    for wanted in (None, compression):
+        with (
+            Proxy(int(shared.url.rpartition(":")[2])) as proxy,
+            EventClient(f"grpc://127.0.0.1:{proxy.port}") as client,
+        ):
+            assert as_read(client.read("*", frames="arrow", compression=wanted)) == events()
+            carried.append(proxy.carried)
+    assert carried[1] < 0.8 * carried[0]
+
+
+def test_an_unknown_compression_is_refused_at_once(client: EventClient) -> None:
+    with pytest.raises(InvalidArgument, match="compression 'gzip' is unknown: zstd or lz4"):
+        client.stream("*", compression="gzip")  # type: ignore[call-overload]
+
+
+def test_an_empty_stream_is_a_frame_of_its_columns(client: EventClient) -> None:
+    frame = client.read("Nobody", columns=["timestamp", "data"])
+    assert frame.schema == {"timestamp": pl.Datetime("us", "UTC"), "data": pl.String}
+    assert frame.height == 0
 
 
 def test_a_stream_is_one_frame_of_each_kind(client: EventClient) -> None:

@@ -85,6 +85,7 @@ tickets = st.builds(
     event_types=st.none() | st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=3).map(tuple),
     columns=st.none() | st.lists(st.sampled_from(LOG_SCHEMA.names), min_size=1, unique=True).map(tuple),
     batch_size=st.integers(1, 1_000_000),
+    compression=st.sampled_from([None, "zstd", "lz4"]),
 )
 
 
@@ -125,7 +126,7 @@ json_anything = st.recursive(
 keys = st.sampled_from(["entity_type", "start_date", "end_date", "mode", "limit", "after_offset", "event_types"])
 
 
-@given(values=st.dictionaries(keys | st.sampled_from(["columns", "batch_size"]), json_anything))
+@given(values=st.dictionaries(keys | st.sampled_from(["columns", "batch_size", "compression"]), json_anything))
 def test_arbitrary_json_raises_nothing_but_the_documented_error(values: dict[str, Any]) -> None:
     raw = json.dumps({"type": "ObserverEvents", "entity_type": "Order", **values})
     try:

@@ -104,7 +104,8 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         with self._counting:
             self._check_room()
         items = guard(self._until_stopped(self._answer(wanted, condition, context)))
-        return fl.GeneratorStream(wire_schema(condition.columns), items)
+        options = pa.ipc.IpcWriteOptions(compression=wanted.compression)
+        return fl.GeneratorStream(wire_schema(condition.columns), items, options=options)
 
     def _check_room(self) -> None:
         # pyarrow cannot send the status RESOURCE_EXHAUSTED: UNAVAILABLE is what clients try again after, too

@@ -94,24 +94,30 @@ def _fill(batches: Iterable[pa.RecordBatch], batch_size: int) -> Iterator[pa.Rec
     parts: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
-        for piece in _cut(batch, batch_size):
-            if parts and (rows + piece.num_rows > batch_size or size + piece.nbytes > MAX_BATCH_BYTES):
+        for piece, piece_size in _cut(batch, batch_size):
+            if parts and (rows + piece.num_rows > batch_size or size + piece_size > MAX_BATCH_BYTES):
                 yield _join(parts)
                 parts, rows, size = [], 0, 0
             parts.append(piece)
-            rows, size = rows + piece.num_rows, size + piece.nbytes
+            rows, size = rows + piece.num_rows, size + piece_size
     if parts:
         yield _join(parts)
 
 
-def _cut(batch: pa.RecordBatch, batch_size: int) -> Iterator[pa.RecordBatch]:
+def _cut(batch: pa.RecordBatch, batch_size: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Pieces that are small enough, each with its size in bytes."""
+    size = batch.nbytes
+    if batch.num_rows <= batch_size and size <= MAX_BATCH_BYTES:
+        yield batch, size
+        return
     rows = rows_within(batch, MAX_BATCH_BYTES, batch_size)
     for start in range(0, batch.num_rows, rows):
         piece = batch.slice(start, rows)
-        if piece.num_rows > 1 and piece.nbytes > 2 * MAX_BATCH_BYTES:  # its rows are of very unequal size
+        size = piece.nbytes
+        if piece.num_rows > 1 and size > 2 * MAX_BATCH_BYTES:  # its rows are of very unequal size
             yield from _cut(piece, piece.num_rows // 2)
         else:
-            yield piece
+            yield piece, size
 
 
 def _join(parts: list[pa.RecordBatch]) -> pa.RecordBatch:

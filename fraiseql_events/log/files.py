@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from fraiseql_events.errors import StoreError
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
+from fraiseql_events.log.ahead import read_ahead
 from fraiseql_events.log.filter import Filter, Span
 from fraiseql_events.log.snapshot import DataFile
 from fraiseql_events.log.storage import Storage
@@ -30,6 +31,12 @@ def read_files(
     Raises:
         StoreError: a file cannot be read.
     """
+    return read_ahead(_read_files(storage, files, condition, batch_rows))
+
+
+def _read_files(
+    storage: Storage, files: Sequence[DataFile], condition: Filter, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
     for file in files:
         try:
             yield from _read_file(storage, file, condition, batch_rows)
@@ -56,7 +63,7 @@ def _read_file(storage: Storage, file: DataFile, condition: Filter, batch_rows: 
                 continue
             rest = condition.condition(span)
             columns = _columns_needed(schema, condition, rest)
-            for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns):
+            for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns, use_threads=False):
                 kept = batch if rest is None else batch.filter(rest)
                 if kept.num_rows:
                     yield _project(kept, schema, file.entity)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import EventsError, ServiceError, StoreError, StoreInUse
-from fraiseql_events.event import LISTED_LETTER_SCHEMA, SCHEMA, dead_letter_batch
+from fraiseql_events.event import LISTED_LETTER_SCHEMA, dead_letter_batch
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.history import History, Reached
 from fraiseql_events.log.lock import StoreLock
@@ -26,7 +26,7 @@ from fraiseql_events.log.rate import Rate
 from fraiseql_events.log.scan import View
 from fraiseql_events.log.snapshot import Snapshot
 from fraiseql_events.log.status import LogStatus
-from fraiseql_events.log.tail import Chunk, Tail
+from fraiseql_events.log.tail import Chunk, Tail, settle
 
 log: Final = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class Log:
         except BaseException:
             self._lock.release()
             raise
+        #: What tells this log from any other: the id of its Delta table.
+        self.id: Final = self._history.events.id
         reached = self._history.reached
         self._tail = Tail(reached.offset, keep_bytes=self.options.tail_bytes)
         self._stream = reached.stream
@@ -64,6 +66,7 @@ class Log:
         self._entities = ranges_of(self._history.snapshot)
         self._rate = Rate(reached.offset)
         self._changed = threading.Condition()
+        self._arrived = threading.Condition()
         self._flushing = False
         self._closing = False
         self._refusing = False
@@ -77,11 +80,6 @@ class Log:
         )
         self._committer = threading.Thread(target=self._commit_loop, name="fraiseql-events-commit", daemon=True)
         self._committer.start()
-
-    @property
-    def id(self) -> str:
-        """What tells this log from any other: the id of its Delta table."""
-        return self._history.events.id
 
     @property
     def failure(self) -> EventsError | None:
@@ -135,7 +133,10 @@ class Log:
             self._replayed |= replays
             add_ranges(self._entities, decoded.events)
             self._rate.note(chunk.end)
-            self._changed.notify_all()
+            if self._is_due() or self._tail.oldest_uncommitted == chunk.appended:  # else nobody can do anything yet
+                self._changed.notify_all()
+        with self._arrived:  # a lock of its own: who is woken need not wait for the other
+            self._arrived.notify_all()
 
     def refuse(self) -> None:
         """Takes no more events; those that are there are committed still."""
@@ -164,9 +165,10 @@ class Log:
     def place(self, offset: int) -> Place | None:
         """What an offset is an offset of; None where the log has not come so far (again)."""
         with self._changed:
-            if (event := self._tail.event(offset)) is not None:
-                return Place(self.id[:8], digest_of(event), self._history.snapshot.end)
-            return Place(self.id[:8]) if offset < self._tail.end else None
+            event, end, committed = self._tail.event(offset), self._tail.end, self._history.snapshot.end
+        if event is not None:
+            return Place(self.id[:8], digest_of(*event), committed)
+        return Place(self.id[:8]) if offset < end else None
 
     def check_place(self, place: Place, offset: int) -> bool:
         """Whether an offset still means what it meant; False where the log has not come so far (again).
@@ -182,14 +184,14 @@ class Log:
             return False
         only = Filter(after=offset - 1, before=offset + 1)
         for batch in self.view_from(offset).scan(only):
-            place.check_event(digest_of(batch.select(SCHEMA.names)), offset)
+            place.check_event(digest_of(batch), offset)
         return True
 
     def wait_beyond(self, offset: int, seconds: float) -> bool:
         """Waits until the log reaches beyond an offset, so long at the most; whether it does."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._tail.end > offset or self._closing, max(0.0, seconds))
-            return self._tail.end > offset
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._tail.end > offset or self._closing, max(0.0, seconds))
+        return self._tail.end > offset
 
     def dead_letters(self) -> Iterator[pa.RecordBatch]:
         """The dead letters (`LISTED_LETTER_SCHEMA`) at this moment, in the order they were read."""
@@ -234,6 +236,8 @@ class Log:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        with self._arrived:
+            self._arrived.notify_all()
         deadline = time.monotonic() + CLOSE_SECONDS
         self._committer.join(CLOSE_SECONDS)
         ended = self._maintenance.close(max(1.0, deadline - time.monotonic())) and not self._committer.is_alive()
@@ -308,8 +312,9 @@ class Log:
         dead = [letter for chunk in chunks for letter in chunk.dead]
         replays = [replay for chunk in chunks for replay in chunk.replays.items()]
         self._commit_until_it_stands(lambda: self._history.commit(batches, dead, reached, replays))
+        settled = settle(chunks, self.options.tail_bytes)  # outside the lock: it copies them
         with self._changed:
-            self._tail.mark_committed(len(chunks))
+            self._tail.mark_committed(chunks, settled)
             self._last_error = None
             self._changed.notify_all()
 

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.event import SCHEMA
 from fraiseql_events.timestamps import TIMESTAMP
 
 
@@ -85,7 +86,8 @@ class Place:
         )
 
 
-def digest_of(event: pa.RecordBatch) -> str:
-    """Sixteen digits that tell an event, one row of `SCHEMA`, from another at the same offset."""
-    values = [column.view(pa.int64())[0].as_py() if column.type == TIMESTAMP else column[0].as_py() for column in event]
+def digest_of(events: pa.RecordBatch, row: int = 0) -> str:
+    """Sixteen digits that tell one of some events, `SCHEMA` and perhaps more, from another at the same offset."""
+    scalars = [events.column(name)[row] for name in SCHEMA.names]
+    values = [each.value if each.type == TIMESTAMP else each.as_py() for each in scalars]
     return blake2b(msgspec.json.encode(values), digest_size=8).hexdigest()

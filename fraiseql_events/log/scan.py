@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fraiseql_events.log.files import count_rows, read_files
 from fraiseql_events.log.filter import Filter
@@ -73,12 +72,10 @@ class View:
         for chunk in self.chunks:
             if chunk.span is None or chunk.end <= self.seam or not condition.may_hold(chunk.span):
                 continue
-            batch = chunk.events
-            if (rest := condition.condition(chunk.span)) is not None:
+            batch = chunk.events if condition.entity is None else chunk.of_entity(condition.entity)
+            if batch is not None and (rest := condition.condition(chunk.span)) is not None:
                 batch = batch.filter(rest)
-            if condition.entity is not None:
-                batch = batch.filter(pc.equal(batch.column("entity_type"), condition.entity))
-            if batch.num_rows:
+            if batch is not None and batch.num_rows:
                 yield batch.select(condition.output_schema.names)
 
 

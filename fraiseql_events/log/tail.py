@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -15,13 +16,14 @@ import pyarrow.compute as pc
 
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
-from fraiseql_events.event import LOG_SCHEMA, SCHEMA, DeadLetter
+from fraiseql_events.event import LOG_SCHEMA, DeadLetter
 from fraiseql_events.log.filter import Span
 
 #: What a chunk costs beside its events: its arrays' own overhead, and a piece that held no event must count too.
 CHUNK_BYTES: Final = 4096
-#: Committed chunks are put together up to this size.
-MERGED_BYTES: Final = 1 << 20
+#: Committed chunks are put together up to this size: about a batch on the wire.
+MERGED_BYTES: Final = 2 << 20
+_END: Final = attrgetter("end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Chunk:
 
     Attributes:
         replays: numbers of dead letters that it holds in readable form, each with its message's sequence.
+        parts: its events by entity type, as far as they have been asked for; all of them where it is `split`.
     """
 
     events: pa.RecordBatch
@@ -40,6 +43,8 @@ class Chunk:
     end: int
     size: int
     appended: float
+    parts: dict[str, pa.RecordBatch] = field(default_factory=dict, compare=False, repr=False)
+    is_split: bool = False
 
     @classmethod
     def of(
@@ -56,10 +61,15 @@ class Chunk:
         events = pa.RecordBatch.from_arrays([*decoded.events.columns, offsets], schema=LOG_SCHEMA)
         span = None
         if rows:
-            times = pc.min_max(events.column("timestamp").view(pa.int64())).as_py()
-            span = Span(offset, offset + rows - 1, times["min"], times["max"])
+            times = events.column("timestamp").view(pa.int64()).to_numpy()
+            span = Span(offset, offset + rows - 1, int(times.min()), int(times.max()))
         size = events.nbytes + CHUNK_BYTES + sum(len(letter.payload) + CHUNK_BYTES for letter in decoded.dead)
         return cls(events, decoded.dead, replays, stream, span, offset + rows, size, now)
+
+    @property
+    def first(self) -> int:
+        """The offset of its first event."""
+        return self.end - int(self.events.num_rows)
 
     def joined(self, following: Sequence[Chunk]) -> Chunk:
         """This chunk and those that follow it as one, without what is committed beside their events."""
@@ -73,6 +83,33 @@ class Chunk:
             span = Span(spans[0].first_offset, spans[-1].last_offset, earliest, latest)
         return Chunk(events, [], {}, last.stream, span, last.end, events.nbytes + CHUNK_BYTES, self.appended)
 
+    def of_entity(self, name: str) -> pa.RecordBatch | None:
+        """Its events of one entity type, made once for all readers; None where there is none."""
+        part = self.parts.get(name)
+        if part is None and not self.is_split:
+            types = self.events.column("entity_type")
+            if len(types) == 1:
+                return self.events if types[0].as_py() == name else None
+            part = self.events.filter(pc.equal(types, name))
+            if not part.num_rows:
+                return None
+            self.parts[name] = part
+        return part
+
+    def split(self) -> Chunk:
+        """This chunk with its events by entity type beside them."""
+        encoded = self.events.column("entity_type").dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        if len(names) < 2:
+            return replace(self, parts=dict.fromkeys(names, self.events), is_split=True)
+        codes = encoded.indices.to_numpy()
+        ordered = self.events.take(pa.array(np.argsort(codes, kind="stable")))
+        ends = np.cumsum(np.bincount(codes)).tolist()
+        parts = {
+            name: ordered.slice(start, end - start) for name, start, end in zip(names, [0, *ends], ends, strict=False)
+        }
+        return replace(self, parts=parts, is_split=True, size=self.size + ordered.nbytes)
+
 
 class Tail:
     """Chunks in offset order: the committed ones are kept up to a size, the uncommitted ones all.
@@ -82,8 +119,8 @@ class Tail:
 
     def __init__(self, offset: int, *, keep_bytes: int) -> None:
         self._keep_bytes = keep_bytes
-        self._committed: deque[Chunk] = deque()
-        self._uncommitted: deque[Chunk] = deque()
+        self._committed: list[Chunk] = []
+        self._uncommitted: list[Chunk] = []
         self._committed_bytes = 0
         self.uncommitted_bytes = 0
         self.start = offset
@@ -94,9 +131,7 @@ class Tail:
         """Events that only the memory (and JetStream) holds."""
         if not self._uncommitted:
             return 0
-        first = self._uncommitted[0]
-        rows: int = self.end - (first.end - first.events.num_rows)
-        return rows
+        return self.end - self._uncommitted[0].first
 
     @property
     def oldest_uncommitted(self) -> float | None:
@@ -118,27 +153,28 @@ class Tail:
         chunks = self.uncommitted()
         return [chunk for chunk in chunks if chunk.stream.epoch == chunks[0].stream.epoch]
 
-    def event(self, offset: int) -> pa.RecordBatch | None:
-        """The event at an offset, one row of `SCHEMA`; None where none of the chunks holds it."""
-        for chunk in itertools.chain(reversed(self._uncommitted), reversed(self._committed)):
-            first = chunk.end - chunk.events.num_rows
-            if first <= offset < chunk.end:
-                return chunk.events.slice(offset - first, 1).select(SCHEMA.names)
-            if chunk.end <= offset:
-                return None
-        return None
+    def event(self, offset: int) -> tuple[pa.RecordBatch, int] | None:
+        """The event at an offset, as a row of a batch; None where none of the chunks holds it."""
+        chunk = next(self._from(offset), None)
+        if chunk is None or offset < chunk.first:
+            return None
+        return chunk.events, offset - chunk.first
 
-    def mark_committed(self, count: int) -> None:
-        """The first so many uncommitted chunks are in the history now."""
-        chunks = [self._uncommitted.popleft() for _ in range(count)]
+    def mark_committed(self, chunks: Sequence[Chunk], settled: Sequence[Chunk]) -> None:
+        """The first uncommitted chunks are in the history now; what is kept of them is what `settle` made of them."""
+        del self._uncommitted[: len(chunks)]
         self.uncommitted_bytes -= sum(chunk.size for chunk in chunks)
-        for chunk in _joined(chunks):
-            self._committed.append(chunk)
-            self._committed_bytes += chunk.size
-        while self._committed and self._committed_bytes > self._keep_bytes:
-            chunk = self._committed.popleft()
-            self._committed_bytes -= chunk.size
-            self.start = chunk.end
+        first = settled[0].first if settled else chunks[-1].end
+        if first > chunks[0].first:  # so much at once that not even all of it is kept
+            self._committed, self._committed_bytes, self.start = [], 0, first
+        self._committed += settled
+        self._committed_bytes += sum(chunk.size for chunk in settled)
+        gone = 0
+        while gone < len(self._committed) and self._committed_bytes > self._keep_bytes:
+            self._committed_bytes -= self._committed[gone].size
+            self.start = self._committed[gone].end
+            gone += 1
+        del self._committed[:gone]
 
     def chunks(self, offset: int = 0, *, most_bytes: int | None = None) -> list[Chunk]:
         """The chunks that reach beyond an offset, in offset order.
@@ -148,24 +184,44 @@ class Tail:
             most_bytes: the first ones of them, up to about this size; at least one.
         """
         found: list[Chunk] = []
-        for chunk in itertools.chain(reversed(self._uncommitted), reversed(self._committed)):
-            if chunk.end <= offset:
+        size = 0
+        for chunk in self._from(offset):
+            if most_bytes is not None and size >= most_bytes:
                 break
             found.append(chunk)
-        found.reverse()
-        if most_bytes is None:
-            return found
-        sizes = itertools.accumulate(chunk.size for chunk in found)
-        return [chunk for chunk, size in zip(found, sizes, strict=True) if size - chunk.size < most_bytes]
+            size += chunk.size
+        return found
+
+    def _from(self, offset: int) -> Iterator[Chunk]:
+        """The chunks that reach beyond an offset."""
+        for chunks in (self._committed, self._uncommitted):
+            first = bisect_right(chunks, offset, key=_END)
+            yield from itertools.islice(chunks, first, None)
+
+
+def settle(chunks: Sequence[Chunk], most_bytes: int) -> list[Chunk]:
+    """What is kept of committed chunks, the last ones up to about so many bytes: small neighbours put together, split.
+
+    Readers of one entity type are many, and each of them would have to pick its events out.
+    """
+    kept: list[Chunk] = []
+    for chunk in reversed(list(_joined(chunks))):
+        if most_bytes <= 0:
+            break
+        kept.append(chunk.split())
+        most_bytes -= kept[-1].size
+    return kept[::-1]
 
 
 def _joined(chunks: Sequence[Chunk]) -> Iterator[Chunk]:
     """Small neighbouring chunks put together."""
     run: list[Chunk] = []
+    size = 0
     for chunk in chunks:
-        if run and sum(each.size for each in run) + chunk.size > MERGED_BYTES:
+        if run and size + chunk.size > MERGED_BYTES:
             yield run[0].joined(run[1:]) if len(run) > 1 else run[0]
-            run = []
+            run, size = [], 0
         run.append(chunk)
+        size += chunk.size
     if run:
         yield run[0].joined(run[1:]) if len(run) > 1 else run[0]
