@@ -33,6 +33,8 @@ _MOST_FIELDS: Final = 64
 _MOST_LAYOUTS: Final = 4
 _MOST_PAUSE: Final = 63
 _LOWER: Final = 0x20
+#: What is looked at in one go stays in the processor's cache.
+_BLOCK: Final = 64 << 10
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _REQUIRED: Final = ("event_type", "entity_type", "entity_id", "timestamp")
 _OPTIONAL: Final = ("user_id", "org_id", "tenant_id")
@@ -215,14 +217,24 @@ def _names_no_number(values: pa.StringArray) -> Any:
     offsets = offsets - offsets[0]
     if len(text) == 0:
         return found
-    before, letter = text[:-1], text[1:] | _LOWER
-    behind = (before == ord(":")) | (before == ord(",")) | (before == ord("[")) | (before == ord("-"))
-    places = np.flatnonzero(behind & ((letter == ord("n")) | (letter == ord("i")))) + 1
+    places = np.concatenate([_values_with_n_or_i(text, start) for start in range(0, len(text), _BLOCK)])
     places = np.concatenate((places, offsets[:-1][np.diff(offsets) > 0]))
     first, second = text[places] | _LOWER, text[np.minimum(places + 1, len(text) - 1)] | _LOWER
     odd = ((first == ord("n")) & (second == ord("a"))) | ((first == ord("i")) & (second == ord("n")))
     found[np.searchsorted(offsets, places[odd], side="right") - 1] = True
     return found
+
+
+def _values_with_n_or_i(text: Any, start: int) -> Any:
+    """Where, in a block of JSON text, what may be a value begins with one of these letters."""
+    block = text[start : start + _BLOCK + 1]
+    before, letter = block[:-1], block[1:] | _LOWER
+    behind = (before == ord(":")) | (before == ord("["))
+    behind |= (before | 1) == ord("-")  # or a comma
+    letters = letter == ord("n")
+    letters |= letter == ord("i")
+    letters &= behind
+    return np.flatnonzero(letters) + start + 1
 
 
 def _offsets(values: pa.Array) -> Any:

@@ -25,7 +25,8 @@ class LogOptions:
         commit_events: a commit is made when so many events wait for one,
         commit_seconds: or when the first of them has waited so long, whichever comes first.
         commit_bytes: or when they take so much memory.
-        tail_bytes: committed events kept in memory for readers that are nearly live, in bytes.
+        tail_bytes: committed events kept in memory for readers that are nearly live, in bytes; as much again where
+            readers ask for single entity types.
         compact_files: so many neighbouring small files of an entity type become one; 0 never.
         vacuum_hours: files that were merged into others are removed after so many hours; no reader may take longer.
         storage_options: delta-rs's own, for object stores.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
@@ -32,7 +32,7 @@ class Chunk:
 
     Attributes:
         replays: numbers of dead letters that it holds in readable form, each with its message's sequence.
-        parts: its events by entity type, as far as they have been asked for; all of them where it is `split`.
+        parts: its events by entity type, as far as they have been asked for.
     """
 
     events: pa.RecordBatch
@@ -44,7 +44,6 @@ class Chunk:
     size: int
     appended: float
     parts: dict[str, pa.RecordBatch] = field(default_factory=dict, compare=False, repr=False)
-    is_split: bool = False
 
     @classmethod
     def of(
@@ -86,7 +85,7 @@ class Chunk:
     def of_entity(self, name: str) -> pa.RecordBatch | None:
         """Its events of one entity type, made once for all readers; None where there is none."""
         part = self.parts.get(name)
-        if part is None and not self.is_split:
+        if part is None:
             types = self.events.column("entity_type")
             if len(types) == 1:
                 return self.events if types[0].as_py() == name else None
@@ -95,20 +94,6 @@ class Chunk:
                 return None
             self.parts[name] = part
         return part
-
-    def split(self) -> Chunk:
-        """This chunk with its events by entity type beside them."""
-        encoded = self.events.column("entity_type").dictionary_encode()
-        names = encoded.dictionary.to_pylist()
-        if len(names) < 2:
-            return replace(self, parts=dict.fromkeys(names, self.events), is_split=True)
-        codes = encoded.indices.to_numpy()
-        ordered = self.events.take(pa.array(np.argsort(codes, kind="stable")))
-        ends = np.cumsum(np.bincount(codes)).tolist()
-        parts = {
-            name: ordered.slice(start, end - start) for name, start, end in zip(names, [0, *ends], ends, strict=False)
-        }
-        return replace(self, parts=parts, is_split=True, size=self.size + ordered.nbytes)
 
 
 class Tail:
@@ -200,16 +185,13 @@ class Tail:
 
 
 def settle(chunks: Sequence[Chunk], most_bytes: int) -> list[Chunk]:
-    """What is kept of committed chunks, the last ones up to about so many bytes: small neighbours put together, split.
-
-    Readers of one entity type are many, and each of them would have to pick its events out.
-    """
+    """What is kept of committed chunks, the last ones up to about so many bytes: small neighbours put together."""
     kept: list[Chunk] = []
     for chunk in reversed(list(_joined(chunks))):
         if most_bytes <= 0:
             break
-        kept.append(chunk.split())
-        most_bytes -= kept[-1].size
+        kept.append(chunk)
+        most_bytes -= chunk.size
     return kept[::-1]
 
 

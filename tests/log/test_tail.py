@@ -25,24 +25,18 @@ def filled(log: Log, *pieces: int) -> Feeder:
     return feeder
 
 
-def test_a_committed_piece_is_split_by_entity_type_once_for_all_readers(log: Log) -> None:
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_piece_is_split_by_entity_type_once_for_all_readers_when_it_is_asked_for(log: Log, committed: bool) -> None:
     filled(log, 30, 1, 7)
-    log.flush()
-    (chunk,) = log.view_from(0).chunks
-    assert chunk.is_split
-    assert chunk.of_entity("Order") is chunk.of_entity("Order")
-    assert chunk.of_entity("nobody") is None
-    names = ("Order", "User", "Product")
-    assert sum(chunk.of_entity(name).num_rows for name in names) == chunk.events.num_rows  # type: ignore[union-attr]
-
-
-def test_an_uncommitted_piece_is_split_when_it_is_asked_for(log: Log) -> None:
-    filled(log, 30)
-    (chunk,) = log.view_from(0).chunks
+    if committed:
+        log.flush()
+    chunk = log.view_from(0).chunks[0]
     assert chunk.parts == {}
     assert chunk.of_entity("User") is chunk.of_entity("User")
     assert chunk.of_entity("nobody") is None
     assert list(chunk.parts) == ["User"], "what nobody has costs nothing"
+    names = ("Order", "User", "Product")
+    assert sum(chunk.of_entity(name).num_rows for name in names) == chunk.events.num_rows  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("entity", ["Order", "User", "nobody", None])
