@@ -23,10 +23,10 @@ from fraiseql_events.errors import EventsError, NatsUnavailable, ServiceError
 
 log: Final = logging.getLogger(__name__)
 
-MAX_QUEUED_BYTES: Final = 16 << 20
-MAX_QUEUED_MESSAGES: Final = 40_000
-MAX_DECODED_BYTES: Final = 8 << 20
-MAX_DECODED_MESSAGES: Final = 20_000
+MAX_QUEUED_BYTES: Final = 32 << 20
+MAX_QUEUED_MESSAGES: Final = 100_000
+MAX_DECODED_BYTES: Final = 16 << 20
+MAX_DECODED_MESSAGES: Final = 30_000
 OPEN_SECONDS: Final = 30
 HAND_OVER_SECONDS: Final = 3
 
