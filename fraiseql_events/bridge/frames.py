@@ -25,7 +25,7 @@ CRLF: Final = b"\r\n"
 ACK: Final = b"$JS.ACK."
 #: A run of fewer bytes is not worth the fixed cost of cutting it in one go.
 LEAST_RUN_BYTES: Final = 16 << 10
-_TAIL: Final = 96  # of a control line: four numbers of 19 digits, two sizes, and what stands between them
+_GROWTH: Final = 6  # of the numbers in a control line, within a run: a few digits more
 _CR, _LF, _SPACE, _DOT = b"\r\n ."
 
 
@@ -133,7 +133,7 @@ def cut_run(buffer: bytearray, start: int, stop: int) -> tuple[Run, bytes, int] 
     view = np.frombuffer(buffer, np.uint8, stop - start, start)
     if (frames := _Borders.find(view, shape.lines)) is None:
         return None
-    begins, ends, fine = frames.number_fields(view, shape.sizes)
+    begins, ends, fine = frames.number_fields(view, shape)
     middles = begins[:, 0] - len(shape.middle)
     fine &= (middles > frames.starts + len(shape.verb)) & _stands_at(view, middles, shape.middle)
     fine &= _stands_at(view, frames.starts, shape.verb) & frames.end_lines(view)
@@ -162,6 +162,7 @@ class _Shape:
         sid: the subscription's number.
         middle: what stands between a subject and the first of the numbers.
         sizes: how many sizes are at the end of the control line: the headers', where there are such, and that of all.
+        tail: within so many bytes the numbers are; longer ones end a run, and begin another.
         lines: how many lines a frame has, the payload being one.
     """
 
@@ -169,6 +170,7 @@ class _Shape:
     sid: bytes
     middle: bytes
     sizes: int
+    tail: int
     lines: int
 
     @classmethod
@@ -184,7 +186,8 @@ class _Shape:
         sizes = len(words) - 4
         head = buffer[line_end + 2 : line_end + 2 + int(words[4])] if sizes == 2 else b""
         middle = b" %s %s." % (words[2], b".".join(tokens[:-4]))
-        return cls(words[0] + b" ", words[2], middle, sizes, 2 + head.count(CRLF))
+        tail = sum(map(len, (*tokens[-4:], *words[4:]))) + 4 + sizes + _GROWTH
+        return cls(words[0] + b" ", words[2], middle, sizes, tail, 2 + head.count(CRLF))
 
 
 def _replays(sequences: Integers, headers: pa.BinaryArray | None) -> dict[int, str]:
@@ -228,12 +231,12 @@ class _Borders:
         found: Truths = (view[self.heads + 1] == _LF) & (view[self.ends + 1] == _LF)
         return found
 
-    def number_fields(self, view: Bytes, sizes: int) -> tuple[Integers, Integers, Truths]:
+    def number_fields(self, view: Bytes, shape: _Shape) -> tuple[Integers, Integers, Truths]:
         """Where the numbers at the end of each control line begin and end: four, and the sizes.
 
         The last value tells in which frames they are there.
         """
-        width, fields = min(_TAIL, int(self.heads[0])), 4 + sizes
+        width, fields = min(shape.tail, int(self.heads[0])), 4 + shape.sizes
         tails = _windows(view, self.heads - width, width)
         separators = np.flatnonzero((tails == _DOT) | (tails == _SPACE))
         rows = np.arange(len(self.heads))
