@@ -13,7 +13,7 @@ from benchmarks.streams import FETCH, drain_socket, fetch_with_nats_py, fetch_wi
 from fraiseql_events.service import Service, ServiceOptions
 
 QUESTION = "how fast do events get from JetStream into the history?"
-EVENTS = 1_000_000
+EVENTS = 2_000_000
 #: With more payloads of many on their way the server takes the socket for one that is too slow, and closes it.
 PULL = 50
 

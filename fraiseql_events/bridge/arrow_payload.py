@@ -162,7 +162,8 @@ def _column(source: pa.RecordBatch, name: str, wrong: dict[int, str]) -> pa.Arra
     try:
         if name == "timestamp":
             return _times(found[0], wrong)
-        return pc.coalesce(*[_texts(column) for column in found])
+        texts = [_texts(column) for column in found]
+        return texts[0] if len(texts) == 1 else pc.coalesce(*texts)  # which would copy the one
     except READ_ERRORS as error:
         wrong_type = f"the column {name} is {found[0].type}; {field.type} is expected"
         raise Unreadable(f"{wrong_type}: {_first_line(error)}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import pyarrow as pa
@@ -55,18 +56,26 @@ def count_rows(storage: Storage, file: DataFile, condition: Filter) -> int:
 
 def _read_file(storage: Storage, file: DataFile, condition: Filter, batch_rows: int) -> Iterator[pa.RecordBatch]:
     schema = condition.output_schema
+    groups = [(group, span) for group, span in enumerate(_spans(storage, file)) if condition.may_hold(span)]
+    if not groups:
+        return
     with storage.open_input(file.path) as source:
         parquet = pq.ParquetFile(source, page_checksum_verification=True)
-        for group in range(parquet.num_row_groups):
-            span = _span_of(parquet.metadata.row_group(group), file.span)
-            if not condition.may_hold(span):
-                continue
+        for group, span in groups:
             rest = condition.condition(span)
             columns = _columns_needed(schema, condition, rest)
             for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns, use_threads=False):
                 kept = batch if rest is None else batch.filter(rest)
                 if kept.num_rows:
                     yield _project(kept, schema, file.entity)
+
+
+@lru_cache(maxsize=256)
+def _spans(storage: Storage, file: DataFile) -> tuple[Span, ...]:
+    """The ranges of a file's row groups: a file never changes, and its footer takes milliseconds to go through."""
+    with storage.open_input(file.path) as source:
+        metadata = pq.ParquetFile(source).metadata
+        return tuple(_span_of(metadata.row_group(group), file.span) for group in range(metadata.num_row_groups))
 
 
 def _columns_needed(schema: pa.Schema, condition: Filter, rest: pc.Expression | None) -> list[str]:

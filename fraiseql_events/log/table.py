@@ -123,7 +123,8 @@ class Table:
     def add_actions(self) -> list[dict[str, Any]]:
         """The data files with their partition values and statistics, as delta-rs lists them, paths decoded."""
         with self._lock:
-            rows: list[dict[str, Any]] = pa.table(self._handle.get_add_actions(flatten=True)).to_pylist()
+            actions = pa.RecordBatchReader.from_stream(self._handle.get_add_actions(flatten=True))
+            rows: list[dict[str, Any]] = actions.read_all().to_pylist()  # `pa.table` would load pandas first
         for row in rows:
             row["path"] = unquote(row["path"])
         return rows
