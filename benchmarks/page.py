@@ -16,6 +16,7 @@ MIB: Final = 2**20
 #: Figures of a run that get a column where there are any, in this order.
 COLUMNS: Final = {
     "nats_us": "NATS's CPU, µs an event",
+    "server_us": "server's CPU, µs an event",
     "p50_ms": "p50, ms",
     "p90_ms": "p90, ms",
     "p99_ms": "p99, ms",

@@ -42,7 +42,7 @@ class Program:
 
 
 _INGEST: Final = ("fraiseql_events",)
-_REPLAY: Final = ("history", "history, bare", "tail", "stream", "to_polars")
+_REPLAY: Final = ("history", "history, bare", "tail, first", "tail", "stream", "to_polars")
 _LITTLE: Final = ("--rounds", "1")
 
 PROGRAMS: Final = (

@@ -145,6 +145,8 @@ def _be(contender: Contender, settings: Numbers) -> None:
     server = settings.get("nats_pid")
     used = processor_seconds(server) if server else 0.0
     found = contender(settings)
+    if found.get("events") and "server_cpu_seconds" in found:
+        found["server_us"] = found["server_cpu_seconds"] / found["events"] * 1e6
     if server and found.get("events"):
         found["nats_us"] = (processor_seconds(server) - used) / found["events"] * 1e6
     found.setdefault("peak_bytes", peak_memory("self"))
