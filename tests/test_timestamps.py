@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraiseql_events import timestamps
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time, parse_date, parse_time, parse_times
 
 texts = st.from_regex(
     r"\A[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,9})?(Z|[+-][0-2][0-9]:[0-9]{2})?\Z"
 )
+
+
+@pytest.fixture(scope="module", params=["few", "many"], autouse=True)
+def how_many_there_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A few are parsed one by one, many by Arrow where it means the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timestamps, "_FEW", 0 if request.param == "many" else 8)
+        yield
 
 
 @given(micros=st.integers(MIN_MICROS, MAX_MICROS))

@@ -56,6 +56,8 @@ class Missed:
 
     def come_late(self, sequences: Integers) -> int:
         """Of messages that came: how many had been given up, and count as missed no more."""
+        if not self._given_up:
+            return 0
         return int(((sequences >= self._given_up.start) & (sequences < self._given_up.stop)).sum())
 
     def give_up(self, read: int, first: int) -> int:

@@ -229,13 +229,7 @@ class StreamReader:
         """Hands over the messages, as far as none is missing and none comes twice."""
         if self._broken is not None:
             return
-        before = np.concatenate(([self.position.sequence], run.sequences[:-1]))
-        expected = self._consumer_sequence + 1 + np.arange(len(run))
-        wrong = np.flatnonzero((run.in_consumer != expected) | (run.sequences <= before))
-        count = int(wrong[0]) if len(wrong) else len(run)
-        jumped = 0
-        for index in np.flatnonzero(run.sequences[:count] != before[:count] + 1).tolist():
-            jumped += self._missed.pass_over(int(before[index]), int(run.sequences[index]))
+        count, jumped = self._count_in_order(run)
         self._consumer_sequence += count
         self._pulls.count_down(count)
         if count < len(run):
@@ -244,6 +238,17 @@ class StreamReader:
         if count:
             self._note_missed(jumped)
             self._hand_over(run.messages(count))
+
+    def _count_in_order(self, run: Run) -> tuple[int, int]:
+        """How many of a run's messages follow what has come, and each other; how many were missed between them."""
+        last, expected = self.position.sequence, self._consumer_sequence + 1
+        if len(run) == 1 and run.in_consumer[0] == expected and run.sequences[0] == last + 1:
+            return 1, 0  # live, one by one
+        before = np.concatenate(([last], run.sequences[:-1]))
+        wrong = np.flatnonzero((run.in_consumer != expected + np.arange(len(run))) | (run.sequences <= before))
+        count = int(wrong[0]) if len(wrong) else len(run)
+        gaps = np.flatnonzero(run.sequences[:count] != before[:count] + 1).tolist()
+        return count, sum(self._missed.pass_over(int(before[gap]), int(run.sequences[gap])) for gap in gaps)
 
     def _hand_over(self, messages: Messages) -> None:
         last = int(messages.sequences[-1])

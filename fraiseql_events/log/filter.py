@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import and_
 
 import pyarrow as pa
@@ -90,8 +90,13 @@ class Filter:
     @property
     def output_schema(self) -> pa.Schema:
         """The columns wanted, and the offset behind them: what a scan yields."""
-        fields = [LOG_SCHEMA.field(name) for name in self.columns if name != OFFSET.name]
-        return pa.schema([*fields, OFFSET])
+        return _output_schema(self.columns)
+
+
+@lru_cache(maxsize=256)
+def _output_schema(columns: tuple[str, ...]) -> pa.Schema:
+    fields = [LOG_SCHEMA.field(name) for name in columns if name != OFFSET.name]
+    return pa.schema([*fields, OFFSET])
 
 
 @dataclass(frozen=True, slots=True)
