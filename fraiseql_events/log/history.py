@@ -235,7 +235,8 @@ def _by_entity(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         return
     encoded = table["entity_type"].combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy()
-    ordered = table.take(pa.array(np.argsort(codes, kind="stable")))
+    small = codes.astype(np.uint16) if len(encoded.dictionary) < 1 << 16 else codes  # of these NumPy sorts by digits
+    ordered = table.take(pa.array(np.argsort(small, kind="stable")))
     start = 0
     for code, rows in enumerate(np.bincount(codes)):
         yield encoded.dictionary[code].as_py(), ordered.slice(start, int(rows))

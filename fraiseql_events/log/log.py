@@ -283,7 +283,7 @@ class Log:
         try:
             while (chunks := self._wait_for_due()) is not None:
                 self._commit(chunks)
-                self._maintenance.wake()
+                self._maintenance.wake(busy=chunks[-1].end - chunks[0].first >= self.options.commit_events)
         except EventsError as error:
             self._fail(error)
         except Exception as error:  # the supervised loop: whatever ends it is said, by `status` and to the log

@@ -20,6 +20,9 @@ log: Final = logging.getLogger(__name__)
 
 #: Files under so many rows are merged among themselves: an event is rewritten three times at the most.
 TIERS: Final = (10_000, 100_000, 1_000_000)
+#: So many times as many files are merged at once while there is much else to do.
+BUSY_FACTOR: Final = 4
+QUIET_SECONDS: Final = 2.0
 MAX_MERGED_BYTES: Final = 512 << 20
 VACUUM_EVERY_SECONDS: Final = 3600
 #: A run of files that could not be merged is left alone for so long: one of them may be damaged.
@@ -52,7 +55,7 @@ class Maintenance:
 
     def __init__(self, history: History, *, compact_files: int, vacuum_hours: int) -> None:
         self._history = history
-        self._compact_files = compact_files
+        self._compact_files = self._count = compact_files
         self._vacuum_hours = vacuum_hours
         self._vacuumed = time.monotonic()
         self._failed: dict[str, float] = {}
@@ -61,8 +64,14 @@ class Maintenance:
         self._thread = threading.Thread(target=self._run, name="fraiseql-events-maintenance", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
-        """Tells that something was committed."""
+    def wake(self, *, busy: bool = False) -> None:
+        """Tells that something was committed.
+
+        Args:
+            busy: whether events come in as fast as they can be committed: then merging takes from them, and waits
+                until it is worth more.
+        """
+        self._count = self._compact_files * (BUSY_FACTOR if busy else 1)
         self._woken.set()
 
     def close(self, seconds: float) -> bool:
@@ -74,7 +83,8 @@ class Maintenance:
 
     def _run(self) -> None:
         while True:
-            self._woken.wait()
+            if not self._woken.wait(QUIET_SECONDS if self._count > self._compact_files else None):
+                self._count = self._compact_files  # nothing was committed since: there is time now
             self._woken.clear()
             if self._closing:
                 return
@@ -90,7 +100,7 @@ class Maintenance:
         while merged and not self._closing:
             merged = False
             for files in list(self._history.snapshot.files.values()):
-                for run in plan(files, count=self._compact_files):
+                for run in plan(files, count=self._count):
                     if self._closing:
                         return
                     merged |= self._merge(run)

@@ -56,6 +56,8 @@ class SideTable:
         Raises:
             StoreError: nothing was added, or it is not known; the same call may be made again.
         """
+        if rows.num_rows == 0:
+            return
         if self._written is None or self._written[0] != reached:  # a second try commits the file of the first
             file = self._write(rows, reached)
             if file is None:

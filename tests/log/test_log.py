@@ -240,7 +240,7 @@ def test_the_files_we_remember_are_the_files_of_the_table(log: Log, tmp_path: Pa
     "name", ["a b/%:é\n\"*'", "é" * 40, "..", ".", "null", "__HIVE_DEFAULT_PARTITION__", "a=b&c#d?e", "\x00", "\\", " "]
 )
 def test_an_entity_type_may_be_any_text(tmp_path: Path, name: str) -> None:
-    log = Log(str(tmp_path / "store"), LogOptions(commit_events=1, compact_files=2))
+    log = Log(str(tmp_path / "store"), LogOptions(commit_events=5, compact_files=2))
     feeder = Feeder(log)
     for _ in range(3):
         feeder.feed_many(2, entities=[name, "Order"])
@@ -250,6 +250,25 @@ def test_an_entity_type_may_be_any_text(tmp_path: Path, name: str) -> None:
     log.close()
     table = DeltaTable(str(tmp_path / "store" / "events")).to_pyarrow_table(columns=["entity_type"])
     assert set(table["entity_type"].to_pylist()) == {name, "Order"}
+
+
+def test_merging_waits_while_events_come_as_fast_as_they_can_be_committed(tmp_path: Path) -> None:
+    log = Log(str(tmp_path), LogOptions(commit_events=10, compact_files=2))
+    feeder = Feeder(log)
+    for count in range(1, 8):
+        feeder.feed_many(10, entities=["Order"])
+        log.flush()
+        assert len(log.view().snapshot.files["Order"]) == count
+    feeder.feed_many(10, entities=["Order"])
+    log.flush()
+    until(lambda: len(log.view().snapshot.files["Order"]) == 1)  # four times as many are worth it
+    for _ in range(3):
+        feeder.feed_many(10, entities=["Order"])
+        log.flush()
+    assert len(log.view().snapshot.files["Order"]) == 4
+    until(lambda: len(log.view().snapshot.files["Order"]) == 1)  # and all are, once nothing comes
+    assert found(log, Filter()) == feeder.expected(Filter())
+    log.close()
 
 
 def test_three_hundred_entity_types_come_in_offset_order(tmp_path: Path) -> None:
