@@ -110,7 +110,7 @@ def test_a_long_history_has_ids_of_its_own_and_goes_from_day_to_day() -> None:
 def test_messages_that_are_made_quickly_hold_what_they_should() -> None:
     payloads = [message[1] for message in mixed_messages(2_150, rows=1_000)]
     count = len(payloads)
-    decoded = decode(Messages(list(range(1, count + 1)), [b"bench"] * count, [0] * count, payloads))
+    decoded = decode(Messages.of(list(range(1, count + 1)), [b"bench"] * count, [0] * count, payloads))
     assert (decoded.events.num_rows, decoded.dead) == (2_150, [])
     assert len(decoded.events.column("event_id").unique()) == 2_150
     times = decoded.events.column("timestamp").view(pa.int64()).to_numpy()

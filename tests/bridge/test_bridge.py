@@ -21,7 +21,8 @@ import nats
 import psutil
 import pytest
 
-from fraiseql_events.bridge.bridge import MAX_QUEUED_MESSAGES, Bridge
+from fraiseql_events.bridge import bridge as bridging
+from fraiseql_events.bridge.bridge import Bridge
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.embedded import EmbeddedNats
@@ -122,12 +123,15 @@ def test_only_the_wanted_subjects_are_read(source: StreamOptions, send: Callable
         assert sink.ids == [str(number) for number in range(10, 20)]
 
 
-def test_a_sink_that_is_held_up_holds_up_the_reading(source: StreamOptions, send: Callable[..., int]) -> None:
+def test_a_sink_that_is_held_up_holds_up_the_reading(
+    source: StreamOptions, send: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridging, "MAX_QUEUED_MESSAGES", 40_000)
     send(*events(0, 90_000))
     sink = Collector()
     sink.go.clear()
     with reading(source, sink=sink) as (bridge, _):
-        until(lambda: bridge._queued_messages > MAX_QUEUED_MESSAGES // 2)
+        until(lambda: bridge._queued_messages > 20_000)
         until(lambda: not bridge._has_room())
         assert bridge._queued_messages < 90_000
         assert bridge.status.lag == 90_000

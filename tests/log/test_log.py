@@ -131,7 +131,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feeder]:
     feeder = Feeder(log)
     for size in [1, 40, 7, 152] * 15 + [50]:
         feeder.feed_many(size)
-    until(lambda: log.status.committed == 3000)
+    until(lambda: log.status.committed == 3000 and max(file.rows for file in log.view().snapshot) > 100)
     yield feeder
     log.close()
 
