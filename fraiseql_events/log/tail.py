@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
@@ -23,6 +23,9 @@ from fraiseql_events.log.filter import Span
 CHUNK_BYTES: Final = 4096
 #: Committed chunks are put together up to this size: about a batch on the wire.
 MERGED_BYTES: Final = 2 << 20
+#: So many chunks of live events that follow one another, each up to so many bytes, are put together.
+SMALL_CHUNKS: Final = 64
+SMALL_BYTES: Final = 16 << 10
 _END: Final = attrgetter("end")
 
 
@@ -62,7 +65,7 @@ class Chunk:
         if rows:
             times = events.column("timestamp").view(pa.int64()).to_numpy()
             span = Span(offset, offset + rows - 1, int(times.min()), int(times.max()))
-        size = events.nbytes + CHUNK_BYTES + sum(len(letter.payload) + CHUNK_BYTES for letter in decoded.dead)
+        size = _size_of(events, decoded.dead)
         return cls(events, decoded.dead, replays, stream, span, offset + rows, size, now)
 
     @property
@@ -71,8 +74,9 @@ class Chunk:
         return self.end - int(self.events.num_rows)
 
     def joined(self, following: Sequence[Chunk]) -> Chunk:
-        """This chunk and those that follow it as one, without what is committed beside their events."""
-        parts = [chunk for chunk in (self, *following) if chunk.span is not None]
+        """This chunk and those that follow it in the same epoch as one."""
+        chunks = (self, *following)
+        parts = [chunk for chunk in chunks if chunk.span is not None]
         last = following[-1]
         events = pa.concat_batches([part.events for part in parts] or [self.events])
         spans = [part.span for part in parts if part.span is not None]
@@ -80,7 +84,13 @@ class Chunk:
         if spans:
             earliest, latest = min(span.first_time for span in spans), max(span.last_time for span in spans)
             span = Span(spans[0].first_offset, spans[-1].last_offset, earliest, latest)
-        return Chunk(events, [], {}, last.stream, span, last.end, events.nbytes + CHUNK_BYTES, self.appended)
+        dead = [letter for chunk in chunks for letter in chunk.dead]
+        replays = {number: sequence for chunk in chunks for number, sequence in chunk.replays.items()}
+        return Chunk(events, dead, replays, last.stream, span, last.end, _size_of(events, dead), self.appended)
+
+    def alone(self) -> Chunk:
+        """Its events without what is committed beside them."""
+        return replace(self, dead=[], replays={}, size=_size_of(self.events, [])) if self.dead or self.replays else self
 
     def of_entity(self, name: str) -> pa.RecordBatch | None:
         """Its events of one entity type, made once for all readers; None where there is none."""
@@ -107,6 +117,7 @@ class Tail:
         self._committed: list[Chunk] = []
         self._uncommitted: list[Chunk] = []
         self._committed_bytes = 0
+        self._small = 0
         self.uncommitted_bytes = 0
         self.start = offset
         self.end = offset
@@ -128,6 +139,24 @@ class Tail:
         self._uncommitted.append(chunk)
         self.uncommitted_bytes += chunk.size
         self.end = chunk.end
+        self._join_small()
+
+    def _join_small(self) -> None:
+        """Puts the last chunks but one together when they are many and small: a commit of thousands would take long.
+
+        The newest stays as it is: that is the one which followers have yet to read.
+        """
+        last = self._uncommitted[-2:]
+        if last[-1].size > SMALL_BYTES or last[0].stream.epoch != last[-1].stream.epoch:
+            self._small = 0
+            return
+        self._small += 1
+        if self._small <= SMALL_CHUNKS:
+            return
+        run = self._uncommitted[-self._small : -1]
+        self._uncommitted[-self._small : -1] = [run[0].joined(run[1:])]
+        self.uncommitted_bytes += self._uncommitted[-2].size - sum(chunk.size for chunk in run)
+        self._small = 1
 
     def uncommitted(self) -> list[Chunk]:
         """What is not committed yet."""
@@ -135,8 +164,9 @@ class Tail:
 
     def uncommitted_epoch(self) -> list[Chunk]:
         """What the next commit is to hold: chunks of one epoch, whose sequences rise."""
-        chunks = self.uncommitted()
-        return [chunk for chunk in chunks if chunk.stream.epoch == chunks[0].stream.epoch]
+        chunks = [chunk for chunk in self._uncommitted if chunk.stream.epoch == self._uncommitted[0].stream.epoch]
+        self._small = 0  # these stay as they are until they are committed
+        return chunks
 
     def event(self, offset: int) -> tuple[pa.RecordBatch, int] | None:
         """The event at an offset, as a row of a batch; None where none of the chunks holds it."""
@@ -184,14 +214,18 @@ class Tail:
             yield from itertools.islice(chunks, first, None)
 
 
+def _size_of(events: pa.RecordBatch, dead: Sequence[DeadLetter]) -> int:
+    return int(events.nbytes) + CHUNK_BYTES + sum(len(letter.payload) + CHUNK_BYTES for letter in dead)
+
+
 def settle(chunks: Sequence[Chunk], most_bytes: int) -> list[Chunk]:
     """What is kept of committed chunks, the last ones up to about so many bytes: small neighbours put together."""
     kept: list[Chunk] = []
     for chunk in reversed(list(_joined(chunks))):
         if most_bytes <= 0:
             break
-        kept.append(chunk)
-        most_bytes -= chunk.size
+        kept.append(chunk.alone())
+        most_bytes -= kept[-1].size
     return kept[::-1]
 
 

@@ -67,3 +67,35 @@ def test_the_event_at_an_offset_is_found_in_any_piece(log: Log) -> None:
         events, row = held
         assert events["event_id"][row].as_py() == str(offset)
     assert tail.event(13) is None
+
+
+def test_many_small_pieces_are_put_together_while_they_wait(log: Log) -> None:
+    feeder = Feeder(log)
+    for number in range(300):
+        feeder.feed_many(1, entities=["Order" if number % 3 else "User"])
+        if number % 50 == 7:
+            feeder.feed([], bad=1)
+        for entity in ("Order", None):
+            assert found(log, Filter(entity=entity, after=number - 5)) == feeder.expected(
+                Filter(entity=entity, after=number - 5)
+            )
+    assert len(log.view_from(0).chunks) < 80
+    assert sum(batch.num_rows for batch in log.dead_letters()) == 6
+    before = log._tail.uncommitted_bytes
+    assert before == sum(chunk.size for chunk in log._tail.uncommitted())
+    log.flush()
+    assert log._tail.uncommitted_bytes == 0
+    assert found(log, Filter()) == feeder.expected(Filter())
+    assert sum(batch.num_rows for batch in log.dead_letters()) == 6
+
+
+def test_what_is_being_committed_is_not_put_together_with_what_follows(log: Log) -> None:
+    feeder = Feeder(log)
+    feeder.feed_many(1)
+    feeder.feed_many(1)
+    taken = log._tail.uncommitted_epoch()
+    for _ in range(200):
+        feeder.feed_many(1)
+    assert log._tail.uncommitted()[:2] == taken
+    log.flush()
+    assert found(log, Filter()) == feeder.expected(Filter())
