@@ -19,7 +19,7 @@ from tests.waiting import until
 
 KILLS_IN_AN_INGEST = 20
 KILLS_AT_THE_START = 5
-SLICES = 25
+SLICES = 40
 
 
 @pytest.mark.timeout(300)
