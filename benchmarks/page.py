@@ -93,7 +93,8 @@ def _overview(reports: Mapping[Program, Numbers]) -> str:
 
 def _section(program: Program, report: Numbers, notes: Sequence[str]) -> str:
     lines = [f"## {program.title}", "", f"`{program.command}`: {report['question']}", ""]
-    sizes = [f"{_plain(name)} {value:,}" for name, value in report["settings"].items() if type(value) in (int, float)]
+    settings = {name: value for name, value in report["settings"].items() if not name.endswith("_pid")}
+    sizes = [f"{_plain(name)} {value:,}" for name, value in settings.items() if type(value) in (int, float)]
     if sizes:
         lines += ["; ".join(sizes) + f"; {_rounds(report)}.", ""]
     lines += [_contenders(program, report), f"![{program.title}](benchmarks/{program.name}.svg)", ""]
