@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from fraiseql_events.arrays import integers, truths
 from fraiseql_events.bridge.messages import Integers
 
 log: Final = logging.getLogger(__name__)
@@ -117,6 +118,20 @@ class Layout:
         return f"concat({', '.join(parts)}, '{literal[:-1]}}}')"
 
 
+class _Source:
+    """What the queries know as ``texts``: other texts each time, so that each query is bound once only.
+
+    Attributes:
+        table: its column ``text``.
+    """
+
+    def __init__(self) -> None:
+        self.table = _table(pa.nulls(0, pa.string()))
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
 class BulkReader:
     """Reads JSON events in bulk; remembers the layouts that it has met. For one thread."""
 
@@ -126,7 +141,9 @@ class BulkReader:
         self._errors: tuple[type[Exception], ...] = (duckdb.Error,)
         # one thread: it is faster than JetStream alone can send
         self._connection = duckdb.connect(":memory:", config={"threads": 1, "autoinstall_known_extensions": False})
-        self._layouts: OrderedDict[Layout, str] = OrderedDict()
+        self._source = _Source()
+        self._connection.register("texts", self._source)
+        self._layouts: OrderedDict[Layout, duckdb.DuckDBPyRelation | None] = OrderedDict()
         self._skip = self._pause = 0
 
     def read(self, texts: pa.BinaryArray) -> list[tuple[pa.Table, Integers]]:
@@ -147,7 +164,7 @@ class BulkReader:
             if layout is None:
                 break
             tried.add(layout)
-            part = texts if len(left) == len(texts) else texts.take(pa.array(left))
+            part = texts if len(left) == len(texts) else texts.take(integers(left))
             table, whole = self._read(layout, part)
             if table is not None and table.num_rows:
                 found.append((table, left[whole]))
@@ -163,7 +180,7 @@ class BulkReader:
         if not layouts:
             return next((known for known in reversed(self._layouts) if known not in tried), None)
         layout = layouts[0]
-        self._layouts[layout] = self._layouts.get(layout) or layout.query()
+        self._layouts.setdefault(layout)
         self._layouts.move_to_end(layout)
         if len(self._layouts) > _MOST_LAYOUTS:
             self._layouts.popitem(last=False)
@@ -171,17 +188,18 @@ class BulkReader:
 
     def _read(self, layout: Layout, texts: pa.BinaryArray) -> tuple[pa.Table | None, Any]:
         """The events that have this layout, and for each text whether it is one of them."""
-        self._connection.register("texts", pa.table({"text": texts.view(pa.string())}))
+        self._source.table, empty = _table(texts.view(pa.string())), self._source.table
         try:
-            table = self._connection.sql(self._layouts[layout]).to_arrow_table()
+            query = self._layouts[layout] = self._layouts[layout] or self._connection.sql(layout.query())
+            table = query.to_arrow_table()
         except self._errors as error:
             log.warning("JSON is read one event at a time: %s", str(error).splitlines()[0])
             return None, None
         finally:
-            self._connection.unregister("texts")
+            self._source.table = empty  # the texts are not held
         whole = _truths(table["is_whole"]) & ~_may_differ(texts, table["data"])
         table = table.drop_columns("is_whole")
-        return (table if whole.all() else table.filter(pa.array(whole))), whole
+        return (table if whole.all() else table.filter(truths(whole))), whole
 
 
 _readers: Final = threading.local()
@@ -193,6 +211,10 @@ def bulk_reader() -> BulkReader:
         _readers.reader = BulkReader()
     reader: BulkReader = _readers.reader
     return reader
+
+
+def _table(texts: pa.StringArray) -> pa.Table:
+    return pa.table({"text": texts})
 
 
 def _truths(column: pa.ChunkedArray) -> Any:

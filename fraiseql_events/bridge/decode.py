@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from fraiseql_events.arrays import integers
 from fraiseql_events.bridge.arrow_payload import is_arrow, read_arrow
 from fraiseql_events.bridge.bulk_json import LEAST_EVENTS, bulk_reader
 from fraiseql_events.bridge.json_payload import (
@@ -69,7 +70,7 @@ class _Texts:
 
     def take(self, rows: Integers) -> _Texts:
         lines = None if self.lines is None else self.lines[rows]
-        return _Texts(self.texts.take(pa.array(rows)), self.sources[rows], lines)
+        return _Texts(self.texts.take(integers(rows)), self.sources[rows], lines)
 
 
 class _Decoder:
@@ -187,4 +188,4 @@ def _in_order(parts: list[tuple[pa.RecordBatch, Integers, Integers]]) -> pa.Reco
     batches, sources, lines = zip(*parts, strict=True)
     order = np.lexsort((np.concatenate(lines), np.concatenate(sources)))
     together = pa.concat_batches(batches)
-    return together if (order == np.arange(len(order))).all() else together.take(pa.array(order))
+    return together if (order == np.arange(len(order))).all() else together.take(integers(order))

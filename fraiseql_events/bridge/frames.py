@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraiseql_events.arrays import integers, to_integers
 from fraiseql_events.bridge.messages import Integers, Messages, replayed_letter
 from fraiseql_events.event import REPLAY_HEADER
 
@@ -270,10 +271,9 @@ def _integers(buffer: bytearray, begins: Integers, ends: Integers) -> Integers |
     """The numbers written between these places, one row a frame; None where one of them is none."""
     texts = _slices(buffer, begins.ravel(), ends.ravel()).view(pa.string())
     try:
-        numbers: Integers = texts.cast(pa.int64()).to_numpy()
+        return to_integers(texts.cast(pa.int64())).reshape(begins.shape)
     except pa.ArrowInvalid:
         return None
-    return numbers.reshape(begins.shape)
 
 
 def _slices(buffer: bytearray, begins: Integers, ends: Integers) -> pa.BinaryArray:
@@ -284,4 +284,4 @@ def _slices(buffer: bytearray, begins: Integers, ends: Integers) -> pa.BinaryArr
     every_other = pa.BinaryArray.from_buffers(
         pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(buffer)]
     )
-    return every_other.take(pa.array(np.arange(0, len(offsets), 2)))
+    return every_other.take(integers(np.arange(0, len(offsets), 2)))

@@ -73,7 +73,7 @@ class _BulkParser(Parser):
         self.sinks: dict[bytes, FrameSink] = {}
         self._generation = 0
         self._skip = 0
-        self._pause = _SHORT_RUN
+        self._pause = 1
         super().__init__(client)
 
     def reset(self) -> None:
@@ -113,7 +113,7 @@ class _BulkParser(Parser):
         if found is None or len(found[0]) < _SHORT_RUN:
             self._skip = self._pause = min(2 * self._pause, _MOST_SKIPPED)
         else:
-            self._pause = _SHORT_RUN
+            self._pause = 1  # a lone frame between two runs says nothing of what comes
         if found is None or found[1] not in self.sinks:
             return start
         run, sid, end = found
@@ -215,6 +215,9 @@ class BulkClient(Client):
             await self._process_op_err(error)
         except asyncio.CancelledError:
             return
+        except Exception as error:  # the supervised loop: whatever ends it is said, and the connection made anew
+            log.exception("reading from the NATS server ended")
+            await self._process_op_err(error)
 
 
 def publish_frame(subject: str, reply: str, payload: bytes, headers: Mapping[str, str] | None = None) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 HEARTBEAT_SECONDS: Final = 2
-PULL_MESSAGES: Final = 10_000
+PULL_MESSAGES: Final = 20_000
 PULL_BYTES: Final = 8 << 20
 #: A NATS server drops a client that does not take what it has sent within ten seconds: a slow link gets less at once.
 LEAST_PULL_BYTES: Final = 256 << 10

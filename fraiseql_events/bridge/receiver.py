@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
-READ_BYTES: Final = 1 << 20
+READ_BYTES: Final = 2 << 20
 
 
 class Receiver(asyncio.BufferedProtocol):

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from fraiseql_events.errors import StoreError
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
 from fraiseql_events.log.ahead import read_ahead
+from fraiseql_events.log.faults import STORE_ERRORS, first_line
 from fraiseql_events.log.filter import Filter, Span
 from fraiseql_events.log.snapshot import DataFile
 from fraiseql_events.log.storage import Storage
-from fraiseql_events.log.table import STORE_ERRORS, first_line
 from fraiseql_events.timestamps import micros_of_datetime
 
 log: Final = logging.getLogger(__name__)

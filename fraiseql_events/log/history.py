@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fraiseql_events.arrays import integers
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import StoreError
 from fraiseql_events.event import (
@@ -29,10 +30,11 @@ from fraiseql_events.event import (
     dead_letter_batch,
     replay_batch,
 )
+from fraiseql_events.log.faults import STORE_ERRORS, first_line
 from fraiseql_events.log.side_table import SideTable
 from fraiseql_events.log.snapshot import DataFile, Snapshot
 from fraiseql_events.log.storage import Storage, join
-from fraiseql_events.log.table import STORE_ERRORS, NewFile, Table, first_line
+from fraiseql_events.log.table import NewFile, Table
 
 log: Final = logging.getLogger(__name__)
 
@@ -177,9 +179,9 @@ class History:
 
     def _write(self, entity: str, table: pa.Table) -> NewFile:
         first: int = table["offset"][0].as_py()
-        batches = table.drop_columns("entity_type").combine_chunks().to_batches()
+        batches = table.combine_chunks().to_batches()
         return self.events.write_file(
-            _path_of(entity, first), batches, partition={"entity_type": entity}, bounds=BOUNDS
+            _path_of(entity, first), batches, partition={"entity_type": entity}, bounds=BOUNDS, dense=False
         )
 
     def _read_reached(self) -> Reached:
@@ -230,13 +232,13 @@ def _path_of(entity: str, first_offset: int) -> str:
 
 
 def _by_entity(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Each entity type's events, in offset order still."""
+    """Each entity type's events without that column, in offset order still."""
     if table.num_rows == 0:
         return
     encoded = table["entity_type"].combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy()
     small = codes.astype(np.uint16) if len(encoded.dictionary) < 1 << 16 else codes  # of these NumPy sorts by digits
-    ordered = table.take(pa.array(np.argsort(small, kind="stable")))
+    ordered = table.drop_columns("entity_type").take(integers(np.argsort(small, kind="stable")))
     start = 0
     for code, rows in enumerate(np.bincount(codes)):
         yield encoded.dictionary[code].as_py(), ordered.slice(start, int(rows))

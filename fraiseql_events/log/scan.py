@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from fraiseql_events.arrays import integers
 from fraiseql_events.log.files import count_rows, read_files
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.snapshot import Snapshot
@@ -108,4 +109,4 @@ def _sorted(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(parts) == 1:
         return parts[0]
     together = pa.concat_batches(parts)
-    return together.take(pa.array(np.argsort(_offsets(together), kind="stable")))
+    return together.take(integers(np.argsort(_offsets(together), kind="stable")))

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.errors import StoreError
+from fraiseql_events.log.faults import STORE_ERRORS, first_line
 from fraiseql_events.log.storage import Storage
-from fraiseql_events.log.table import STORE_ERRORS, NewFile, Table, first_line
+from fraiseql_events.log.table import NewFile, Table
 
 SEQUENCE: Final = "sequence"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import secrets
 import threading
 import time
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import (
     AddAction,
     CommitProperties,
@@ -31,6 +30,7 @@ from deltalake.transaction import (
 )
 
 from fraiseql_events.errors import StoreError, StoreInUse
+from fraiseql_events.log.faults import STORE_ERRORS, first_line
 from fraiseql_events.log.repair import set_checkpoints_aside, set_torn_commit_aside
 from fraiseql_events.log.storage import Storage
 from fraiseql_events.timestamps import format_time
@@ -40,11 +40,6 @@ log: Final = logging.getLogger(__name__)
 CHECKPOINT_EVERY: Final = 100
 ROW_GROUP_BYTES: Final = 16 << 20
 ROW_GROUP_ROWS: Final = 64 * 1024
-#: How pyarrow and delta-rs quote the operating system, the one behind "[errno 28]", the other before "(os error 28)".
-_OF_SYSTEM: Final = re.compile(r"(?i).*\[errno \d+\] ([^\n]+)|([^\n↳ ][^\n↳]*) \(os error \d+\)")
-_COLOUR: Final = re.compile(r"\x1b\[\d*m")
-#: What delta-rs and the file systems under it raise.
-STORE_ERRORS: Final = (DeltaError, OSError, pa.ArrowException, ValueError)
 _CONFIGURATION: Final = {"delta.enableExpiredLogCleanup": "false"}
 _PREFIX: Final = "fraiseql-events."
 #: The number that tells each of our commits from every other writer's.
@@ -53,8 +48,9 @@ _Content = tuple[frozenset[str], frozenset[tuple[str, int]]]
 _TIMES: Final = ("timestamp", "published")
 #: Columns with few values; for ids a dictionary would only be built and thrown away.
 _DICTIONARY: Final = ["event_type", "user_id", "org_id", "subject", "reason"]
-#: Hexadecimal digits, of which zstd makes half; for all else lz4 is faster by a third, and loses a fifth.
-_DENSE: Final = ("event_id", "payload")
+#: Hexadecimal digits: zstd makes half of them, lz4 nothing. For all else lz4 is faster by a third, and loses a fifth.
+_DENSE: Final = {"event_id": "zstd", "payload": "zstd"}
+_FAST: Final = {"event_id": "none"}
 _RISING: Final = ("offset", "timestamp", "sequence", "number")
 #: Columns whose bounds tell a reader what it may pass over; those of ids are as wide as the ids.
 _STATISTICS: Final = ["offset", "timestamp", "event_type", "sequence", "number"]
@@ -130,7 +126,13 @@ class Table:
         return rows
 
     def write_file(
-        self, path: str, batches: Iterable[pa.RecordBatch], *, partition: Mapping[str, str], bounds: Sequence[str]
+        self,
+        path: str,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        partition: Mapping[str, str],
+        bounds: Sequence[str],
+        dense: bool = True,
     ) -> NewFile:
         """Writes one Parquet file and forces it to the disk.
 
@@ -139,15 +141,21 @@ class Table:
             batches: of the table's schema without its partition columns, in order; at least one row.
             partition: the values of the partition columns.
             bounds: the columns whose least and greatest value the table keeps, to prune by.
+            dense: whether it is written to stay; otherwise faster, and larger.
         """
         try:
-            return self._write_file(path, batches, partition, bounds)
+            return self._write_file(path, batches, partition, bounds, _DENSE if dense else _FAST)
         except BaseException:
             self.storage.discard(path)
             raise
 
     def _write_file(
-        self, path: str, batches: Iterable[pa.RecordBatch], partition: Mapping[str, str], bounds: Sequence[str]
+        self,
+        path: str,
+        batches: Iterable[pa.RecordBatch],
+        partition: Mapping[str, str],
+        bounds: Sequence[str],
+        compression: Mapping[str, str],
     ) -> NewFile:
         rows = 0
         minimum: dict[str, Any] = {}
@@ -157,8 +165,8 @@ class Table:
             pq.ParquetWriter(
                 sink,
                 self._file_schema,
-                compression={name: "zstd" if name in _DENSE else "lz4" for name in self._file_schema.names},
-                compression_level={name: 1 for name in self._file_schema.names if name in _DENSE},
+                compression={name: compression.get(name, "lz4") for name in self._file_schema.names},
+                compression_level={name: 1 for name in self._file_schema.names if compression.get(name) == "zstd"},
                 use_dictionary=_DICTIONARY,
                 column_encoding={name: "DELTA_BINARY_PACKED" for name in self._file_schema.names if name in _RISING},
                 write_statistics=_STATISTICS,
@@ -337,14 +345,6 @@ def column_bounds(column: pa.Array) -> tuple[Any, Any]:
         column = column.view(pa.int64())
     ends = pc.min_max(column)
     return ends["min"].as_py(), ends["max"].as_py()
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one short line: what the operating system said, where it was that, else its first line and causes."""
-    plain = _COLOUR.sub("", str(error))
-    said = _OF_SYSTEM.search(plain)
-    text = said[1] or said[2] if said else ": ".join(filter(None, (line.strip(" ↳") for line in plain.splitlines())))
-    return (text or type(error).__name__)[:300]
 
 
 def _statistics(file: NewFile) -> str:

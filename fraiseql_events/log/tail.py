@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraiseql_events.arrays import integers, to_integers
 from fraiseql_events.bridge.decode import Decoded
 from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.event import LOG_SCHEMA, DeadLetter
@@ -59,11 +60,11 @@ class Chunk:
     ) -> Chunk:
         """A chunk whose events get the offsets from `offset` on."""
         rows = decoded.events.num_rows
-        offsets = pa.array(np.arange(offset, offset + rows))
+        offsets = integers(np.arange(offset, offset + rows))
         events = pa.RecordBatch.from_arrays([*decoded.events.columns, offsets], schema=LOG_SCHEMA)
         span = None
         if rows:
-            times = events.column("timestamp").view(pa.int64()).to_numpy()
+            times = to_integers(events.column("timestamp").view(pa.int64()))
             span = Span(offset, offset + rows - 1, int(times.min()), int(times.max()))
         size = _size_of(events, decoded.dead)
         return cls(events, decoded.dead, replays, stream, span, offset + rows, size, now)

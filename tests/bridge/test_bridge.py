@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from fraiseql_events.bridge import bridge as bridging
+from fraiseql_events.bridge import natspy
 from fraiseql_events.bridge.bridge import Bridge
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.decode import Decoded
@@ -225,6 +226,27 @@ def test_a_server_without_jetstream_is_one_sentence(tmp_path: Path, monkeypatch:
         reading(StreamOptions(nats=server.url)),
     ):
         pass
+
+
+def test_a_fault_of_our_own_while_reading_is_said_and_costs_nothing(
+    source: StreamOptions, send: Callable[..., int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = iter([True, True])
+    cut = natspy.cut_run
+
+    def cut_run(*arguments: Any) -> Any:
+        if next(faults, False):
+            raise ZeroDivisionError("an unexpected one")
+        return cut(*arguments)
+
+    send(*events(0, 25_000))
+    monkeypatch.setattr(natspy, "cut_run", cut_run)
+    began = time.monotonic()
+    with reading(source) as (bridge, sink):
+        bridge.wait_until_read()
+    assert sink.ids == [str(number) for number in range(25_000)]
+    assert time.monotonic() - began < 10, "it noticed by silence only"
+    assert "reading from the NATS server ended" in caplog.text
 
 
 def test_a_sink_that_fails_ends_the_bridge_and_says_so(source: StreamOptions, send: Callable[..., int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -211,4 +212,29 @@ def test_many_frames_that_are_no_run_are_not_tried_each_time(monkeypatch: pytest
         return collector
 
     assert asyncio.run(cut()).messages == messages
-    assert tried < 10
+    assert tried < 15
+
+
+def test_a_word_of_the_server_between_two_runs_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one = 0
+    cut_frame = natspy._BulkParser._cut_frame
+
+    async def count(parser: Any, *arguments: Any) -> int:
+        nonlocal one_by_one
+        one_by_one += 1
+        return await cut_frame(parser, *arguments)
+
+    monkeypatch.setattr(natspy._BulkParser, "_cut_frame", count)
+    head = b"NATS/1.0 409 Batch Completed\r\nNats-Pending-Messages: 0\r\n\r\n"
+    status = b"HMSG inbox.3 7 %d %d\r\n%s\r\n" % (len(head), len(head), head)
+    messages = [message(number, b"{}" * 20) for number in range(1, 3000)]
+    wire = b"".join(map(frame, messages[:1000])) + status + b"".join(map(frame, messages[1000:]))
+
+    async def cut() -> Collector:
+        client, collector = BulkClient(), Collector()
+        client._bulk_parser.sinks[b"7"] = collector
+        assert await client._bulk_parser.cut(bytearray(wire), len(wire)) == len(wire)
+        return collector
+
+    assert asyncio.run(cut()).in_runs >= 2990
+    assert one_by_one < 10
