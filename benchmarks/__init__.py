@@ -4,6 +4,6 @@ One program a question; each contender runs in a process of its own, in turns wi
 of them and writes docs/benchmarks.md.
 """
 
-from fraiseql_events.allocator import choose_allocator
+from fraiseql_events.own_process import choose_allocator
 
 choose_allocator()  # as `serve` and `ingest` do; for all contenders alike

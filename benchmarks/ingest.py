@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from benchmarks.events import arrow_messages, json_messages, ndjson_messages
 from benchmarks.running import Bar, Numbers, Report, run, timed
 from benchmarks.streams import FETCH, drain_socket, fetch_with_nats_py, fetch_with_natsrpy, stream_of
+from fraiseql_events.own_process import do_without_pandas
 from fraiseql_events.service import Service, ServiceOptions
 
 QUESTION = "how fast do events get from JetStream into the history?"
@@ -21,7 +22,8 @@ LEAST = {"arrow": 1_000_000, "ndjson": 500_000}
 
 
 def ours(settings: Numbers) -> Numbers:
-    """Everything from connecting to the last commit, forced to the disk."""
+    """Everything from connecting to the last commit, forced to the disk, in a process like that of `ingest`."""
+    do_without_pandas()
     store = tempfile.mkdtemp(prefix="store-", dir=settings["folder"])
     found: Numbers = {"events": settings["events"]}
     with timed(found), Service(ServiceOptions(nats=settings["nats"], store=store, listen=None)) as service:

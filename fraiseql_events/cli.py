@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from fraiseql_events import __version__
-from fraiseql_events.allocator import choose_allocator
 from fraiseql_events.errors import EventsError, InvalidArgument
+from fraiseql_events.own_process import choose_allocator, do_without_pandas
 from fraiseql_events.wording import near
 
 STREAM: Final = "fraiseql-entity-changes"
@@ -32,6 +32,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     if options.command in ("serve", "ingest"):
         choose_allocator()  # before anything loads pyarrow
+        do_without_pandas()
     from fraiseql_events import commands
 
     logging.basicConfig(

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fraiseql_events.allocator import VARIABLE
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.bridge.publisher import publish
 from fraiseql_events.event import SCHEMA
-from tests.mixed import to_ipc
+from fraiseql_events.own_process import VARIABLE
+from tests.mixed import an_event, to_ipc
 from tests.processes import Serve, peak_memory, run
 
 READ = """
@@ -91,3 +91,22 @@ def test_five_million_events_take_the_memory_of_half_a_million(tmp_path: Path) -
         said = f"{entity}, MiB: server {server >> 20}, {large_server >> 20} client {client >> 20}, {large_client >> 20}"
         assert large_server <= 1.3 * server, said
         assert large_client <= 1.3 * client, said
+
+
+WITHOUT_PANDAS = """
+import sys
+from fraiseql_events import cli
+cli.run(["ingest", "--nats", sys.argv[1], "--store", sys.argv[2]])
+print("pandas" in sys.modules)
+"""
+
+
+def test_an_ingest_of_any_payload_does_not_load_pandas(tmp_path: Path) -> None:
+    with EmbeddedNats(tmp_path / "nats") as server:
+        payloads = [payload(0, 100), an_event(), b"\n".join([an_event()] * 2000), b"["]
+        publish((("entity.change.x.y", each) for each in payloads), StreamOptions(nats=server.url))
+        command = [sys.executable, "-c", WITHOUT_PANDAS, server.url, str(tmp_path / "store")]
+        done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    summary, loaded = done.stdout.splitlines()
+    assert (json.loads(summary)["events"], json.loads(summary)["dead_letters"]) == (2101, 1)
+    assert loaded == "False", done.stderr

@@ -20,13 +20,13 @@ ROOT = Path(fraiseql_events.__file__).parent
 DOCS = ROOT.parent
 #: From the top of the house to its bottom: a room imports what stands above it. `cli` and `demo` stand below all.
 ROOMS = [
-    ("errors", "closing", "wording", "timestamps", "event", "time_range", "ticket", "progress", "shop"),
+    ("errors", "arrays", "closing", "wording", "timestamps", "event", "time_range", "ticket", "progress", "shop"),
     ("bridge",),
     ("log",),
     ("flight",),
     ("flight_reader", "prefetch", "stream", "client"),
     ("health", "service"),
-    ("allocator", "publishing", "replaying", "output", "demo", "commands", "cli"),
+    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli"),
 ]
 
 

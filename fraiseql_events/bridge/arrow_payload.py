@@ -6,7 +6,8 @@ zone. A row that is no event is a bad row by itself; a stream that cannot be rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -14,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraiseql_events.arrays import integers, truths
+from fraiseql_events.bridge.messages import Integers
 from fraiseql_events.bridge.unreadable import BadRow, Unreadable
 from fraiseql_events.event import MAX_ENTITY_TYPE_BYTES, SCHEMA
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, TIMESTAMP, parse_times
@@ -24,10 +27,13 @@ READ_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, KeyErro
 MAX_EXPANDED_BYTES: Final = 256 << 20
 #: Nor, all of it together, to more than so many times its own bytes: many such payloads may wait to be decoded.
 MAX_GROWTH: Final = 64
+#: Nor, in any case, to more than this: a column of a piece of the stream has room for 2 GiB.
+MAX_PAYLOAD_BYTES: Final = 512 << 20
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _ALIASES: Final = {"event_id": ("id", "event_id"), "org_id": ("org_id", "tenant_id")}
-_UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_UNITS: Final = {"s": 1_000_000, "ms": 1_000}
+_OUTSIDE: Final = "timestamp is outside the years 0001 to 9999 in UTC"
 _read_value: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -36,49 +42,71 @@ def is_arrow(payload: bytes) -> bool:
     return payload.startswith(_CONTINUATION)
 
 
-def read_arrow(payload: bytes) -> tuple[list[pa.RecordBatch], list[BadRow]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Rows of one batch of a payload with the types of `SCHEMA`; what is in them has not been looked at.
+
+    Attributes:
+        events: the rows, in their order.
+        source: the batch as it came.
+        rows: of each event, its row in `source`.
+        line: the number of the first row of `source` in the payload, from 1.
+    """
+
+    events: pa.RecordBatch
+    source: pa.RecordBatch
+    rows: Integers
+    line: int
+
+    def bad_row(self, event: int, reason: str) -> BadRow:
+        """One of the events, which is none."""
+        return _bad_row(self.source, int(self.rows[event]), self.line, reason)
+
+
+def read_arrow(payload: bytes) -> tuple[list[Part], list[BadRow]]:
     """Reads an Arrow IPC stream of events, or several one behind the other.
 
     Returns:
-        Batches of `SCHEMA`, and the rows that are no events (their payload: an Arrow IPC stream of that one row).
-        When a later part cannot be read, it is one bad row with the bytes that are left.
+        The rows, which `find_wrong` is to look at; and those that cannot be read (their payload: an Arrow IPC stream of
+        that one row). When a later part cannot be read, it is one bad row with the bytes that are left.
 
     Raises:
         Unreadable: nothing of it can be read.
     """
-    events: list[pa.RecordBatch] = []
+    parts: list[Part] = []
     bad: list[BadRow] = []
-    seen = start = size = 0
+    seen = start = 0
+    room = min(MAX_GROWTH * len(payload), MAX_PAYLOAD_BYTES)
     source = pa.BufferReader(payload)
     while start < len(payload):
         try:
-            found, wrong, rows = _read_stream(source, seen, MAX_GROWTH * len(payload) - size)
+            found, wrong, rows, size = _read_stream(source, seen, room)
         except (Unreadable, *READ_ERRORS) as error:
             reason = str(error) if isinstance(error, Unreadable) else _unreadable(error)
             if not start:
                 raise Unreadable(reason) from None
             bad.append(BadRow(seen + 1, reason, payload[start:]))
             break
-        events, bad, seen, start = events + found, bad + wrong, seen + rows, source.tell()
-        size += sum(batch.nbytes for batch in found)
-    return events, bad
+        parts, bad, seen, start = parts + found, bad + wrong, seen + rows, source.tell()
+        room -= size
+    return parts, bad
 
 
-def _read_stream(source: pa.BufferReader, seen: int, room: int) -> tuple[list[pa.RecordBatch], list[BadRow], int]:
-    """One stream as a whole, or an error: its events (of `room` bytes at the most), its bad rows, how many rows."""
-    events: list[pa.RecordBatch] = []
+def _read_stream(source: pa.BufferReader, seen: int, room: int) -> tuple[list[Part], list[BadRow], int, int]:
+    """One stream as a whole, or an error: its events (of `room` bytes at the most), bad rows, count and size."""
+    parts: list[Part] = []
     bad: list[BadRow] = []
-    rows = 0
+    rows = size = 0
     for batch in _batches(source):
-        found, wrong = check_batch(batch)
-        room -= max(batch.nbytes, found.nbytes)
-        if room < 0:
-            raise ValueError(f"it grows to more than {MAX_GROWTH} times its size")
-        places = sorted(wrong.items())
-        bad += [BadRow(seen + rows + row + 1, reason, _one_row(batch, row)) for row, reason in places]
-        events.append(found)
+        events, kept, wrong = _convert(batch)
+        size += max(batch.nbytes, events.nbytes)
+        if size > room:
+            raise ValueError(f"it grows to more than {MAX_GROWTH} times its size, or {MAX_PAYLOAD_BYTES >> 20} MiB")
+        line = seen + rows + 1
+        bad += [_bad_row(batch, row, line, reason) for row, reason in sorted(wrong.items())]
+        parts.append(Part(events, batch, kept, line))
         rows += batch.num_rows
-    return events, bad, rows
+    return parts, bad, rows, size
 
 
 def _unreadable(error: BaseException) -> str:
@@ -91,25 +119,49 @@ def check_batch(source: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]
     Raises:
         Unreadable: a column is missing, or of a type that is not its own.
     """
-    wrong = _damaged_rows(source)
-    if wrong:
-        rows = [row for row in range(source.num_rows) if row not in wrong]
-        events, others = check_batch(source.take(pa.array(rows, pa.int64())))
-        return events, wrong | {rows[row]: reason for row, reason in others.items()}
-    columns = {name: _column(source, name, wrong) for name in SCHEMA.names}
+    events, rows, wrong = _convert(source)
+    found = find_wrong(events)
+    return without(events, found), wrong | {int(rows[row]): reason for row, reason in found.items()}
+
+
+def find_wrong(events: pa.RecordBatch) -> dict[int, str]:
+    """The rows that are no events, though each column is of its type, with the reason."""
+    wrong: dict[int, str] = {}
+    columns = dict(zip(SCHEMA.names, events.columns, strict=True))
+    times = columns["timestamp"].view(pa.int64())
+    bounds = pc.min_max(times)
+    if events.num_rows and not _are_within(bounds["min"].as_py(), bounds["max"].as_py()):
+        outside = pc.or_(pc.less(times, MIN_MICROS), pc.greater(times, MAX_MICROS))
+        _note(wrong, outside, _OUTSIDE)
     for field in SCHEMA:
-        if not field.nullable:
+        if not field.nullable and columns[field.name].null_count:
             _note(wrong, pc.is_null(columns[field.name]), f"the field {field.name} is null")
     sizes = pc.binary_length(columns["entity_type"])
     _note(wrong, pc.equal(sizes, 0), "entity_type is empty")
     _note(wrong, pc.greater(sizes, MAX_ENTITY_TYPE_BYTES), f"entity_type has over {MAX_ENTITY_TYPE_BYTES} bytes")
     _note(wrong, pc.equal(pc.binary_length(columns["event_type"]), 0), "event_type is empty")
     _check_json(columns["data"], wrong)
-    arrays = list(columns.values())
-    if wrong:
-        right = pa.array([row not in wrong for row in range(source.num_rows)], pa.bool_())
-        arrays = [array.filter(right) for array in arrays]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), wrong
+    return wrong
+
+
+def without(events: pa.RecordBatch, rows: Collection[int]) -> pa.RecordBatch:
+    """A batch without some of its rows."""
+    if not rows:
+        return events
+    right = np.ones(events.num_rows, bool)
+    right[list(rows)] = False
+    return events.filter(truths(right))
+
+
+def _convert(source: pa.RecordBatch) -> tuple[pa.RecordBatch, Integers, dict[int, str]]:
+    """The rows whose columns can be brought to the types of `SCHEMA`, their numbers, and why the others cannot."""
+    damaged = _damaged_rows(source)
+    rows = np.delete(np.arange(source.num_rows), list(damaged))
+    sound = source.take(integers(rows)) if damaged else source
+    wrong: dict[int, str] = {}
+    columns = [_column(sound, name, wrong) for name in SCHEMA.names]
+    events = without(pa.RecordBatch.from_arrays(columns, schema=SCHEMA), wrong)
+    return events, np.delete(rows, list(wrong)), damaged | {int(rows[row]): why for row, why in wrong.items()}
 
 
 def _batches(source: pa.BufferReader) -> Iterator[pa.RecordBatch]:
@@ -185,22 +237,27 @@ def _times(column: pa.Array, wrong: dict[int, str]) -> pa.TimestampArray:
         times, bad = parse_times(pc.fill_null(_texts(column), ""))
         wrong |= {row: f"timestamp {reason}" for row, reason in bad.items() if column[row].is_valid}
         return times
+    if column.type.unit == "us":
+        return column.view(pa.int64()).view(TIMESTAMP)
     numbers = pc.fill_null(column.view(pa.int64()), 0).to_numpy()
     if column.type.unit == "ns":
         micros = np.floor_divide(numbers, 1000)
-        outside = np.zeros(len(numbers), bool)
     else:
         factor = _UNITS[column.type.unit]
         outside = (numbers < -(-MIN_MICROS // factor)) | (numbers > MAX_MICROS // factor)
+        _note(wrong, truths(outside), _OUTSIDE)
         micros = np.where(outside, 0, numbers) * factor
-    _note(wrong, pa.array(outside), "timestamp is outside the years 0001 to 9999 in UTC")
     missing = pc.is_null(column).to_numpy(zero_copy_only=False)
     return pa.array(micros, pa.int64(), mask=missing).view(TIMESTAMP)
 
 
+def _are_within(earliest: int | None, latest: int | None) -> bool:
+    return earliest is None or latest is None or (earliest >= MIN_MICROS and latest <= MAX_MICROS)
+
+
 def _check_json(texts: pa.StringArray, wrong: dict[int, str]) -> None:
     """Notes the rows whose text is not one JSON value."""
-    for row, text in enumerate(texts.to_pylist()):
+    for row, text in enumerate(texts.view(pa.binary()).to_pylist()):
         try:
             if text is not None:
                 _read_value(text)
@@ -212,6 +269,10 @@ def _note(wrong: dict[int, str], rows: pa.BooleanArray, reason: str) -> None:
     if pc.any(rows, min_count=0).as_py():
         for row in pc.indices_nonzero(pc.fill_null(rows, False)).to_pylist():
             wrong.setdefault(row, reason)
+
+
+def _bad_row(source: pa.RecordBatch, row: int, line: int, reason: str) -> BadRow:
+    return BadRow(line + row, reason, _one_row(source, row))
 
 
 def _one_row(source: pa.RecordBatch, row: int) -> bytes:

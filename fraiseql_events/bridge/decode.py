@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraiseql_events.arrays import integers
-from fraiseql_events.bridge.arrow_payload import is_arrow, read_arrow
+from fraiseql_events.bridge.arrow_payload import Part, find_wrong, is_arrow, read_arrow, without
 from fraiseql_events.bridge.bulk_json import LEAST_EVENTS, bulk_reader
 from fraiseql_events.bridge.json_payload import (
     DECODE_ERRORS,
@@ -78,12 +78,15 @@ class _Decoder:
         self._messages = messages
         self._parts: list[tuple[pa.RecordBatch, Integers, Integers]] = []
         self._lines: list[_Texts] = []
+        self._arrow: list[tuple[int, Part]] = []
         self._dead: list[DeadLetter] = []
 
     def run(self) -> Decoded:
         self._read_texts(_Texts(self._messages.payloads, np.arange(len(self._messages))))
         if self._lines:
             self._read_texts(_Texts.joined(self._lines))
+        if self._arrow:
+            self._look_at_arrow()
         self._dead.sort(key=lambda letter: (letter.sequence, letter.line or 0))
         return Decoded(_in_order(self._parts), self._dead, self._replays())
 
@@ -146,13 +149,27 @@ class _Decoder:
     def _read_arrow(self, source: int, payload: bytes) -> None:
         whole = _Texts(self._messages.payloads, np.arange(len(self._messages)))
         try:
-            batches, bad = read_arrow(payload)
+            parts, bad = read_arrow(payload)
         except Unreadable as error:
             self._bury(whole, source, str(error), payload)
             return
-        self._parts += [(batch, np.full(len(batch), source), np.zeros(len(batch), np.int64)) for batch in batches]
-        for row in bad:
-            self._dead.append(self._letter(source, row.line, row.reason, row.payload))
+        self._arrow += [(source, part) for part in parts]
+        self._dead += [self._letter(source, row.line, row.reason, row.payload) for row in bad]
+
+    def _look_at_arrow(self) -> None:
+        """Looks at the rows of all Arrow payloads at once: one by one they would cost twice as much."""
+        sources, parts = zip(*self._arrow, strict=True)
+        events = pa.concat_batches([part.events for part in parts])
+        ends = np.cumsum([part.events.num_rows for part in parts])
+        wrong = find_wrong(events)
+        for row, reason in wrong.items():
+            index = int(np.searchsorted(ends, row, side="right"))
+            part = parts[index]
+            bad = part.bad_row(row - int(ends[index]) + part.events.num_rows, reason)
+            self._dead.append(self._letter(sources[index], bad.line, bad.reason, bad.payload))
+        of = np.repeat(np.array(sources), np.diff(ends, prepend=0))
+        of = np.delete(of, list(wrong))
+        self._parts.append((without(events, wrong), of, np.zeros(len(of), np.int64)))
 
     def _add(self, columns: Columns, texts: _Texts, rows: Integers) -> None:
         """Turns rows into a batch, and buries those that only their columns show to be wrong."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraiseql_events.bridge import bulk_json
+from fraiseql_events.bridge import arrow_payload, bulk_json
 from fraiseql_events.bridge import decode as decoding
 from fraiseql_events.bridge.decode import Decoded, decode
 from fraiseql_events.bridge.messages import Messages
@@ -411,6 +411,34 @@ def test_a_small_payload_that_grows_out_of_proportion_is_a_dead_letter() -> None
     payload = sink.getvalue().to_pybytes()
     assert len(payload) < 200_000
     assert "it grows to more than 64 times its size" in reason(payload)
+
+
+def test_a_large_payload_that_grows_to_more_than_a_column_has_room_for_is_a_dead_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrow_payload, "MAX_PAYLOAD_BYTES", 2 << 20)
+    one = to_ipc(arrow_event(data=pa.array([json.dumps("a" * 800_000)])))
+    assert len(read(one + one).events) == 2
+    decoded = read(one * 3)
+    assert len(decoded.events) == 2  # of streams one behind the other, each stands for itself
+    assert [(letter.line, letter.payload) for letter in decoded.dead] == [(3, one)]
+    assert "or 2 MiB" in decoded.dead[0].reason
+
+
+def test_rows_of_several_arrow_payloads_keep_their_places() -> None:
+    good = arrow_event().to_pylist()[0]
+    batch = pa.RecordBatch.from_pylist([good, good | {"data": "{"}, good | {"entity_id": None}, good])
+    late = pa.RecordBatch.from_pylist([good, good])
+    payloads = [to_ipc(batch), an_event(), to_ipc(late) + to_ipc(batch), b"[", to_ipc(batch)]
+    decoded = decode(Messages.of([7, 8, 9, 10, 11], [b"s"] * 5, [1] * 5, payloads))
+    assert len(decoded.events) == 2 + 1 + 4 + 2
+    found = [(letter.sequence, letter.line) for letter in decoded.dead]
+    assert found == [(7, 2), (7, 3), (9, 4), (9, 5), (10, None), (11, 2), (11, 3)]
+    assert decoded.dead[3].payload == decoded.dead[1].payload
+    assert [letter.reason.split(":")[0] for letter in decoded.dead[:2]] == [
+        "data is not JSON text",
+        "the field entity_id is null",
+    ]
 
 
 @pytest.mark.parametrize("kind", [pa.list_view(pa.int64()), pa.struct([("a", pa.large_list_view(pa.string()))])])

@@ -1,0 +1,43 @@
+"""What a program of ours alone does first: a server's process, or an ingest's, in which nobody else's code runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+VARIABLE: Final = "ARROW_DEFAULT_MEMORY_POOL"
+
+
+def choose_allocator() -> None:
+    """Has Arrow use jemalloc on Linux, unless the environment names another; before pyarrow is loaded.
+
+    A server's batches are made in one thread and dropped in another, and there are many threads. Of what is freed so,
+    mimalloc, Arrow's own choice, keeps three to four times as much as is in use; jemalloc gives it back within seconds.
+    """
+    if sys.platform == "linux":
+        os.environ.setdefault(VARIABLE, "jemalloc")
+
+
+def do_without_pandas() -> None:
+    """Has pyarrow take pandas for not installed, unless it is loaded.
+
+    It loads pandas at the first array that it makes, only to find out whether it was given something of its; that takes
+    0.3 seconds, just when the first events have come. It does so once, and remembers.
+    """
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        import pyarrow as pa
+
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas:
+    """Finds nothing, and lets nobody else find pandas."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
