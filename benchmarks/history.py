@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,8 @@ from fraiseql_events.log.maintenance import plan
 
 #: So many events happen in a day; that of the first block is the first.
 PER_DAY: Final = BLOCK
+#: Rows of a piece, about as many as a bridge has at once when there is much to read.
+PIECE: Final = 40_000
 DAY_MICROS: Final = 86_400_000_000
 _HEX: Final = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
 _DASHES: Final = (8, 13, 18, 23)
@@ -35,17 +37,21 @@ def history_of(events: int, folder: Path) -> Path:
     if not store.exists():
         making = folder / f"history-{events}.making"
         with contextlib.closing(Log(str(making))) as log:
-            fill(log, events)
+            fill(log, blocks(events))
             wait_until_merged(log)
         making.rename(store)
     return store
 
 
-def fill(log: Log, events: int) -> None:
-    """Adds so many events, a block a day."""
-    created = time.time_ns() // 1000
-    for number, batch in enumerate(blocks(events), 1):
-        log.append(Decoded(batch, []), StreamPosition(number * BLOCK, created, number, number))
+def fill(log: Log, batches: Iterable[pa.RecordBatch]) -> None:
+    """Adds batches in pieces like a bridge's, and waits until they are committed."""
+    created, sequence = time.time_ns() // 1000, 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, PIECE):
+            piece = batch.slice(start, PIECE)
+            own = piece.take(pa.array(np.arange(piece.num_rows)))  # it shares its memory with no other
+            sequence += 1
+            log.append(Decoded(own, []), StreamPosition(sequence, created, sequence, sequence))
     log.flush()
 
 

@@ -7,15 +7,15 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pyarrow.flight as fl
 
-from benchmarks.events import BLOCK, block_of_rows
+from benchmarks.history import PER_DAY, blocks, history_of
 from benchmarks.running import Bar, Numbers, Report, run, timed
-from benchmarks.serving import Server, keep_batches, make_history, serving, span_of
+from benchmarks.serving import Server, keep_batches, serving
 from fraiseql_events import EventClient, EventStream
 from fraiseql_events.ticket import Ticket
 
@@ -135,27 +135,26 @@ def _http(url: str) -> int:
 @contextmanager
 def prepare(arguments: argparse.Namespace) -> Iterator[Numbers]:
     """A history, of which the middle of its days is asked for."""
-    block = block_of_rows()
-    start, span, count = block.column("timestamp")[0].as_py().date(), span_of(block), arguments.events // BLOCK
-    days = count * span // timedelta(days=1)
+    days = arguments.events // PER_DAY
+    start = next(blocks(1)).column("timestamp")[0].as_py().date()
     first, last = days // 4, 3 * days // 4
     with tempfile.TemporaryDirectory(prefix="fraiseql-bench-") as folder:
         settings: Numbers = {
             "folder": folder,
-            "store": make_history(folder, arguments.events),
+            "store": str(history_of(days * PER_DAY, Path(folder))),
             "batches": str(Path(folder) / "batches.arrow"),
-            "events": count * BLOCK,
+            "events": days * PER_DAY,
             "days": last - first + 1,
             "ticket": _ticket(start, first, last),
             "http_ticket": _ticket(start, first, first + HTTP_DAYS - 1),
             "all": "events:Order",
-            "blocks": [first * timedelta(days=1) // span, (last + 1) * timedelta(days=1) // span + 1],
+            "blocks": [max(0, first - 1), last + 2],  # a block begins in one day and may end in the next
         }
         settings["served"] = keep_batches(settings)
         yield settings
 
 
-def _ticket(start: datetime, first: int, last: int) -> str:
+def _ticket(start: date, first: int, last: int) -> str:
     """Orders of so many whole days."""
     return f"events:Order:{start + timedelta(days=first)}:{start + timedelta(days=last)}"
 

@@ -13,85 +13,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import nats
-import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.flight as fl
 
-from benchmarks.events import BLOCK, block_of_rows
+from benchmarks.history import blocks, fill
 from benchmarks.running import Numbers, peak_memory
 from fraiseql_events.bridge.consumer import SUBJECT
-from fraiseql_events.bridge.decode import Decoded
-from fraiseql_events.bridge.position import StreamPosition
 from fraiseql_events.flight import EventServer
 from fraiseql_events.log import Cursor, Filter, Log, LogOptions
 from fraiseql_events.ticket import Ticket
 
-#: Rows of a piece, about as many as the bridge gives at once when it has much to read.
-PIECE = 10_000
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def blocks(first: int, last: int) -> Iterator[pa.RecordBatch]:
-    """Blocks of `BLOCK` events from number `first` to before `last`: the same but for their ids and times."""
-    block = block_of_rows()
-    span = span_of(block)
-    columns = dict(zip(block.schema.names, block.columns, strict=True))
-    for number in range(first, last):
-        shift = pa.scalar(number * span, pa.duration("us"))
-        columns["event_id"] = _ids(block.num_rows, number)
-        columns["timestamp"] = pc.add(block.column("timestamp"), shift)
-        yield pa.RecordBatch.from_arrays(list(columns.values()), schema=block.schema)
-
-
-def span_of(block: pa.RecordBatch) -> timedelta:
-    """The time that a block takes."""
-    times = block.column("timestamp")
-    span: timedelta = times[-1].as_py() - times[0].as_py() + timedelta(seconds=1)
-    return span
-
-
-def _ids(rows: int, seed: int) -> pa.Array:
-    """Random UUIDs as text."""
-    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
-    text = digits[np.random.default_rng(seed).integers(0, 16, (rows, 36))]
-    text[:, [8, 13, 18, 23]] = ord("-")
-    text[:, 14] = ord("4")
-    ends = pa.array(np.arange(0, 36 * (rows + 1), 36, dtype=np.int32))
-    return pa.StringArray.from_buffers(rows, ends.buffers()[1], pa.py_buffer(text.tobytes()))
-
-
-def fill(log: Log, source: Iterator[pa.RecordBatch]) -> None:
-    """Appends blocks piece by piece, and waits until they are committed."""
-    sequence = 0
-    for block in source:
-        for start in range(0, block.num_rows, PIECE):
-            piece = block.slice(start, PIECE)
-            sequence += piece.num_rows
-            log.append(Decoded(_own(piece), []), StreamPosition(sequence, 1, sequence))
-    log.flush()
-
-
-def _own(piece: pa.RecordBatch) -> pa.RecordBatch:
-    """A copy of its own, as the bridge's pieces are."""
-    return piece.take(pa.array(np.arange(piece.num_rows)))
-
-
-def make_history(folder: str, events: int) -> str:
-    """A store with so many events; its path."""
-    store = str(Path(folder) / "history")
-    log = Log(store)
-    fill(log, blocks(0, events // BLOCK))
-    log.close()
-    return store
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +86,7 @@ def serve_tail(settings: Numbers) -> None:
     """Our Flight server over the same events, all of them in the log's memory still."""
     with tempfile.TemporaryDirectory(dir=settings["folder"]) as store:
         log = Log(store, LogOptions(tail_bytes=4 << 30, compact_files=0))  # no merging in the midst of it
-        fill(log, blocks(*settings["blocks"]))
+        fill(log, islice(blocks(settings["events"]), *settings["blocks"]))
         with EventServer(log, "127.0.0.1:0", status=dict) as server:
             _wait(server.url)
         log.close()
