@@ -6,14 +6,20 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pyarrow as pa
 
-#: So many batches of a source, and of them about so many bytes, are ready at the most.
-AHEAD: Final = 3
-AHEAD_BYTES: Final = 4 << 20
+#: So many batches of a source, and of them about so many bytes, are ready at the most; reading goes on when half of
+#: them are taken, for a thread that is woken for each one takes as long to wake as to read.
+AHEAD: Final = 8
+AHEAD_BYTES: Final = 24 << 20
+#: When those of all sources together are so many bytes, each may have a few batches more, and no others.
+ALL_AHEAD_BYTES: Final = 32 << 20
+LEAST_AHEAD: Final = 2
+#: Whoever takes so many batches of a source wants more than a look at it.
+IN_EARNEST: Final = 3
 #: Reading releases the interpreter: about as many as there are processors are of use, and a store that is slow to
 #: answer wants a few more. A reader that finds them all busy reads for itself.
 THREADS: Final = max(4, os.cpu_count() or 1)
@@ -27,18 +33,38 @@ def read_ahead(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     What the source raises is raised in its place. The source is never used by two threads at once, and is let go of
     when this is closed.
     """
-    ahead = _Ahead(source)
+    return read_ahead_in_turn([source])
+
+
+def read_ahead_in_turn(sources: Iterable[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    """The same of several sources, one after the other: when one is read in earnest, the next is begun beside it."""
+    rest = iter(sources)
+    current, following = _next(rest), None
     try:
-        while (batch := ahead.take()) is not None:
-            yield batch
+        while current is not None:
+            taken = 0
+            while (batch := current.take()) is not None:
+                taken += 1
+                if taken == IN_EARNEST and following is None and (following := _next(rest)) is not None:
+                    following.ask()
+                yield batch
+            current.close()
+            current, following = following or _next(rest), None
     finally:
-        ahead.close()
+        for ahead in (current, following):
+            if ahead is not None:
+                ahead.close()
+
+
+def _next(sources: Iterator[Iterator[pa.RecordBatch]]) -> _Ahead | None:
+    source = next(sources, None)
+    return None if source is None else _Ahead(source)
 
 
 class _Ahead:
     def __init__(self, source: Iterator[pa.RecordBatch]) -> None:
         self._source = source
-        self._ready: deque[pa.RecordBatch] = deque()
+        self._ready: deque[tuple[pa.RecordBatch, int]] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
         self._reading = False
@@ -61,12 +87,18 @@ class _Ahead:
                 if self._error is not None:
                     raise self._error
                 return None
-            batch = self._ready.popleft()
-            self._bytes -= batch.nbytes
-            if not (self._asked or self._reading or self._ended or self._is_full()):
+            batch, size = self._ready.popleft()
+            self._count(-size)
+            if len(self._ready) <= AHEAD // 2:
+                self.ask()
+            return batch
+
+    def ask(self) -> None:
+        """Has a thread read on, where none does."""
+        with self._changed:
+            if not (self._asked or self._reading or self._ended):
                 self._asked = True
                 _threads.ask(self)
-            return batch
 
     def fill(self) -> None:
         """Reads as far ahead as may be. Runs in one of the threads."""
@@ -86,10 +118,17 @@ class _Ahead:
             while self._reading:
                 self._changed.wait()
             self._ready.clear()
+            self._count(-self._bytes)
         self._source = iter(())
 
     def _is_full(self) -> bool:
-        return len(self._ready) >= AHEAD or self._bytes >= AHEAD_BYTES
+        if len(self._ready) < LEAST_AHEAD:
+            return False
+        return len(self._ready) >= AHEAD or self._bytes >= AHEAD_BYTES or _all.bytes >= ALL_AHEAD_BYTES
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        _all.add(size)
 
     def _read(self) -> bool:
         """Reads one batch; whether another is wanted."""
@@ -98,12 +137,13 @@ class _Ahead:
             batch = next(self._source, None)
         except BaseException as raised:  # noqa: BLE001 - handed to the reader, whom it concerns
             error = raised
+        size = 0 if batch is None else batch.nbytes
         with self._changed:
             if batch is None:
                 self._ended, self._error = True, error
             else:
-                self._ready.append(batch)
-                self._bytes += batch.nbytes
+                self._ready.append((batch, size))
+                self._count(size)
             self._changed.notify_all()
             return not (self._ended or self._is_full())
 
@@ -111,6 +151,19 @@ class _Ahead:
         with self._changed:
             self._reading = False
             self._changed.notify_all()
+
+
+class _All:
+    """What all sources together have ready, in bytes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """Adds so many, or takes them away."""
+        with self._lock:
+            self.bytes += size
 
 
 class _Threads:
@@ -147,4 +200,5 @@ class _Threads:
                 self._at_work -= 1
 
 
+_all: Final = _All()
 _threads: Final = _Threads()

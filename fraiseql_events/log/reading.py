@@ -12,8 +12,12 @@ import pyarrow as pa
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.log import Log
 
-#: So many offsets are looked at between two signs of life.
+#: So many offsets are looked at between two signs of life; and so many where what passes is a sign itself: each look
+#: begins anew to read ahead.
 LOOK_OFFSETS: Final = 1_000_000
+LONG_LOOK_OFFSETS: Final = 8_000_000
+#: One in so many is enough for that.
+DENSE: Final = 100
 
 
 class Cursor:
@@ -23,6 +27,7 @@ class Cursor:
 
     Attributes:
         offset: the next offset to look at.
+        passed: how many events have passed.
         left: how many events may pass still; None is any number.
     """
 
@@ -30,6 +35,7 @@ class Cursor:
         self._log = log
         self._condition = condition
         self.offset = condition.after + 1
+        self.passed = 0
         self.left = condition.limit
 
     def place(self, offset: int) -> str | None:
@@ -52,6 +58,7 @@ class Cursor:
             condition = replace(self._condition, after=self.offset - 1, limit=self.left, before=until)
             for batch in view.scan(condition):
                 self.offset = batch.column("offset")[-1].as_py() + 1
+                self.passed += batch.num_rows
                 if self.left is not None:
                     self.left -= batch.num_rows
                 yield batch
@@ -63,9 +70,13 @@ class Cursor:
 
         There is one piece at least, be it an empty one.
         """
-        yield self.read(min(until, self.offset + LOOK_OFFSETS))
-        while self.offset < until and not self.is_full:
-            yield self.read(min(until, self.offset + LOOK_OFFSETS))
+        long = False
+        while True:
+            start, passed = self.offset, self.passed
+            yield self.read(min(until, start + (LONG_LOOK_OFFSETS if long else LOOK_OFFSETS)))
+            if self.offset >= until or self.is_full:
+                return
+            long = self.passed - passed > (self.offset - start) // DENSE
 
     def follow(self, *, end: float | None, patience: float) -> Iterator[Iterator[pa.RecordBatch]]:
         """What passes, now and as it arrives, in pieces as of `looks`.

@@ -271,6 +271,7 @@ def test_a_filter_that_finds_little_gives_signs_of_life_and_holds_nothing_back(
     filled: Fill, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fraiseql_events.log.reading.LOOK_OFFSETS", 10)
+    monkeypatch.setattr("fraiseql_events.log.reading.DENSE", 5)  # one in ten is little here
     monkeypatch.setattr("fraiseql_events.flight.wire.HEARTBEAT_SECONDS", 0.0)
     service = filled(*[an_event(id=str(n), entity_type="Rare" if n in (0, 95) else "Order") for n in range(100)])
     chunks = list(connect(service).do_get(flight.Ticket(b"events:Rare")))
@@ -281,3 +282,13 @@ def test_a_filter_that_finds_little_gives_signs_of_life_and_holds_nothing_back(
     assert beats == list(range(10, 110, 10))
     assert places[-1] == {"first_offset": None, "last_offset": None, "end": True, "next_offset": 100}
     assert EventClient(service.url).read("*").height == 100
+
+
+def test_where_much_is_found_a_look_is_longer(filled: Fill, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fraiseql_events.log.reading.LOOK_OFFSETS", 10)
+    monkeypatch.setattr("fraiseql_events.log.reading.LONG_LOOK_OFFSETS", 70)
+    monkeypatch.setattr("fraiseql_events.flight.wire.HEARTBEAT_SECONDS", 0.0)
+    service = filled(*[an_event(id=str(n), entity_type="Rare" if n < 5 else "Order") for n in range(100)])
+    places = map(place_of, connect(service).do_get(flight.Ticket(b"events:Rare")))
+    looked = [place["next_offset"] for place in places if place.get("heartbeat")]
+    assert looked == [10, 80, 90, 100]

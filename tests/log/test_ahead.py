@@ -9,7 +9,16 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from fraiseql_events.log.ahead import AHEAD, THREADS, read_ahead
+from fraiseql_events.log.ahead import (
+    AHEAD,
+    AHEAD_BYTES,
+    ALL_AHEAD_BYTES,
+    IN_EARNEST,
+    LEAST_AHEAD,
+    THREADS,
+    read_ahead,
+    read_ahead_in_turn,
+)
 from tests.waiting import until
 
 
@@ -68,12 +77,67 @@ def test_a_few_batches_are_made_before_they_are_asked_for_and_no_more() -> None:
 
 
 def test_of_large_batches_fewer_are_made_ahead() -> None:
+    each = batch(0, 1 << 20).nbytes
     source = Source(50, rows=1 << 20)
     ahead = read_ahead(source.batches())
     next(ahead)
-    until(lambda: source.made == 2)
+    until(lambda: source.made == 1 + AHEAD_BYTES // each)
     time.sleep(0.1)
-    assert source.made == 2
+    assert source.made == 1 + AHEAD_BYTES // each < 1 + AHEAD
+    ahead.close()  # type: ignore[attr-defined]
+
+
+def test_many_sources_together_have_no_more_ahead_than_a_few_batches_each_and_a_bound() -> None:
+    each = batch(0, 1 << 18).nbytes
+    sources = [Source(50, rows=1 << 18) for _ in range(30)]
+    streams = [read_ahead(source.batches()) for source in sources]
+    for stream in streams:
+        next(stream)
+    until(lambda: all(source.made > LEAST_AHEAD for source in sources))
+    time.sleep(0.2)
+    ready = sum(source.made - 1 for source in sources) * each
+    assert ready <= ALL_AHEAD_BYTES + len(sources) * LEAST_AHEAD * each
+    for stream in streams:
+        stream.close()  # type: ignore[attr-defined]
+    alone = Source(50, rows=1 << 18)
+    stream = read_ahead(alone.batches())  # what the others had is free again
+    next(stream)
+    until(lambda: alone.made == 1 + AHEAD)
+    assert numbers(stream) == list(range(1, 50))
+
+
+def test_several_sources_are_read_in_turn_and_the_next_is_begun_beside_the_one_that_is_read() -> None:
+    sources = [Source(20) for _ in range(4)]
+    stream = read_ahead_in_turn(source.batches() for source in sources)
+    for _ in range(IN_EARNEST):
+        assert sources[1].made == 0  # a look at the first batches costs nothing of the others
+        next(stream)
+    until(lambda: sources[1].made == AHEAD)
+    time.sleep(0.1)
+    assert (sources[1].made, sources[2].made) == (AHEAD, 0)
+    assert numbers(stream) == [*range(IN_EARNEST, 20), *range(20), *range(20), *range(20)]
+    assert all(source.closed for source in sources)
+
+
+def test_sources_that_have_been_begun_are_let_go_of_when_nobody_reads_on() -> None:
+    sources = [Source(20) for _ in range(3)]
+    stream = read_ahead_in_turn(source.batches() for source in sources)
+    for _ in range(IN_EARNEST):
+        next(stream)
+    until(lambda: sources[1].made == AHEAD)
+    stream.close()  # type: ignore[attr-defined]
+    assert (sources[0].closed, sources[1].closed, sources[2].made) == (True, True, 0)
+
+
+def test_a_fault_in_the_source_that_is_begun_early_comes_in_its_place() -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield batch(7)
+        raise OSError("the disk is gone")
+
+    stream = read_ahead_in_turn([Source(10).batches(), failing()])
+    assert [next(stream)["number"][0].as_py() for _ in range(11)] == [*range(10), 7]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(stream)
 
 
 def test_nothing_is_read_before_the_first_is_asked_for() -> None:
