@@ -14,9 +14,9 @@ import pyarrow as pa
 #: So many batches of a source, and of them about so many bytes, are ready at the most; reading goes on when half of
 #: them are taken, for a thread that is woken for each one takes as long to wake as to read.
 AHEAD: Final = 8
-AHEAD_BYTES: Final = 24 << 20
+AHEAD_BYTES: Final = 16 << 20
 #: When those of all sources together are so many bytes, each may have a few batches more, and no others.
-ALL_AHEAD_BYTES: Final = 32 << 20
+ALL_AHEAD_BYTES: Final = 24 << 20
 LEAST_AHEAD: Final = 2
 #: Whoever takes so many batches of a source wants more than a look at it.
 IN_EARNEST: Final = 3
@@ -45,8 +45,10 @@ def read_ahead_in_turn(sources: Iterable[Iterator[pa.RecordBatch]]) -> Iterator[
             taken = 0
             while (batch := current.take()) is not None:
                 taken += 1
-                if taken == IN_EARNEST and following is None and (following := _next(rest)) is not None:
-                    following.ask()
+                if taken >= IN_EARNEST and following is None and _all.have_room:
+                    following = _next(rest)
+                    if following is not None:
+                        following.ask()
                 yield batch
             current.close()
             current, following = following or _next(rest), None
@@ -124,7 +126,7 @@ class _Ahead:
     def _is_full(self) -> bool:
         if len(self._ready) < LEAST_AHEAD:
             return False
-        return len(self._ready) >= AHEAD or self._bytes >= AHEAD_BYTES or _all.bytes >= ALL_AHEAD_BYTES
+        return len(self._ready) >= AHEAD or self._bytes >= AHEAD_BYTES or not _all.have_room
 
     def _count(self, size: int) -> None:
         self._bytes += size
@@ -159,6 +161,11 @@ class _All:
     def __init__(self) -> None:
         self.bytes = 0
         self._lock = threading.Lock()
+
+    @property
+    def have_room(self) -> bool:
+        """Whether there may be more than the least."""
+        return self.bytes < ALL_AHEAD_BYTES
 
     def add(self, size: int) -> None:
         """Adds so many, or takes them away."""
