@@ -37,6 +37,9 @@ COLUMNS: Final = {
     "most_threads": "most threads",
     "last_threads": "threads in the end",
 }
+_QUICK: Final = """\
+**A look at small sizes: start-up weighs more in them than what is measured, and the bars are for full sizes.**
+"""
 _HEAD: Final = """\
 # Benchmarks
 
@@ -55,7 +58,9 @@ not across tables.
 """
 
 
-def render(reports: Mapping[Program, Numbers], machine: Mapping[str, str], findings: str) -> str:
+def render(
+    reports: Mapping[Program, Numbers], machine: Mapping[str, str], findings: str, *, quick: bool = False
+) -> str:
     """The whole page.
 
     Args:
@@ -63,12 +68,13 @@ def render(reports: Mapping[Program, Numbers], machine: Mapping[str, str], findi
         machine: what it was found on.
         findings: sections of Markdown; one whose heading is a program's or a module's name goes to that program's
             section, the others come last.
+        quick: whether the sizes are small: then no bar is met or missed, and nothing was found out.
     """
-    notes = _sections(findings)
-    parts = [_HEAD, _BIAS, _machine(machine), _overview(reports)]
+    notes = {} if quick else _sections(findings)
+    parts = [_HEAD, *([_QUICK] if quick else []), _BIAS, _machine(machine), _overview(reports)]
     told: set[str] = set()
     for program, report in reports.items():
-        names = [name for name in (program.name, program.module) if name in notes and name not in told]
+        names = [name for name in dict.fromkeys((program.name, program.module)) if name in notes and name not in told]
         told.update(names)
         parts.append(_section(program, report, [notes[name] for name in names]))
     every = {name for program in reports for name in (program.name, program.module)}
@@ -145,7 +151,10 @@ def _median(values: Sequence[float]) -> str:
 def _bar(bar: Numbers) -> list[str]:
     least = "≥" if bar["least"] else "≤"
     met = "yes" if bar["met"] else "**no**"
-    return [bar["name"], f"{shown(bar['value'])} {bar['unit']}", f"{least} {shown(bar['bar'])} {bar['unit']}", met]
+    value = shown(bar["value"])
+    if value == shown(bar["bar"]) and bar["value"] != bar["bar"]:
+        value = f"{bar['value']:,.4g}"  # on which side of the bar it is
+    return [bar["name"], f"{value} {bar['unit']}", f"{least} {shown(bar['bar'])} {bar['unit']}", met]
 
 
 def _table(head: Sequence[str], rows: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from benchmarks.running import run_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +82,4 @@ def run_all(kept: Path, histories: Path, *, quick: bool) -> None:
         command = [sys.executable, "-m", f"benchmarks.{program.module}", *program.arguments]
         command += program.quick if quick else ()
         command += ["--histories", str(histories)] if program.histories else []
-        subprocess.run([*command, "--json", str(kept / f"{program.name}.json")], check=True)
+        run_in_order([*command, "--json", str(kept / f"{program.name}.json")], keep=False)

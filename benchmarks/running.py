@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -17,12 +18,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 Numbers = dict[str, Any]
 #: A contender takes the settings of the run, and says what it did: at least ``{"events": …, "seconds": …}``.
 Contender = Callable[[Numbers], Numbers]
 CONTENDER_SECONDS = 3600
+#: Servers are stopped and folders removed within so long.
+END_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ def run(
     parser.add_argument("--settings", type=json.loads, help=argparse.SUPPRESS)
     options(parser)
     arguments = parser.parse_args()
+    end_in_order()
     if arguments.contender:
         _be(contenders[arguments.contender], arguments.settings)
         return
@@ -127,18 +132,38 @@ def run(
         arguments.json.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
+def end_in_order() -> None:
+    """Has a signal to end unwind the program, so that servers are stopped and folders removed; it says nothing more."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # once is enough
+        sys.exit(128 + number)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+
+
 def in_a_process(benchmark: str, contender: str, settings: Numbers) -> Numbers:
     """Runs one contender alone; what it found, with its time on the processor and its peak memory."""
     command = [sys.executable, "-m", f"benchmarks.{benchmark}"]
-    done = subprocess.run(
-        [*command, "--contender", contender, "--settings", json.dumps(settings)],
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=CONTENDER_SECONDS,
-        check=True,
-    )
-    found: Numbers = json.loads(done.stdout.splitlines()[-1])
+    printed = run_in_order([*command, "--contender", contender, "--settings", json.dumps(settings)], CONTENDER_SECONDS)
+    found: Numbers = json.loads(printed.splitlines()[-1])
     return found
+
+
+def run_in_order(command: list[str], seconds: float | None = None, *, keep: bool = True) -> str:
+    """Runs a program; what it printed, if that is kept. Where this one is ended, that one may end in order too."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE if keep else None, text=True) as process:
+        try:
+            printed, _ = process.communicate(timeout=seconds)
+        except (SystemExit, subprocess.TimeoutExpired):
+            process.terminate()
+            process.communicate(timeout=END_SECONDS)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return printed or ""
 
 
 def _be(contender: Contender, settings: Numbers) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -21,6 +24,7 @@ from benchmarks.report import MACHINE, ROOT, write
 from fraiseql_events.bridge.decode import decode
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.event import SCHEMA
+from tests.waiting import until
 
 #: What makes each program run in seconds.
 TINY = {
@@ -91,6 +95,9 @@ def test_the_page_is_made_of_the_figures_and_the_same_of_the_same(kept: Path, tm
     first, second = write(kept, tmp_path / "one"), write(kept, tmp_path / "two")
     text = first.read_text()
     assert text == second.read_text()
+    told = [part for part in text.split("\n\n") if len(part) > 200]
+    assert len(told) == len(set(told))
+    assert "A look at small sizes" in write(kept, tmp_path / "quick", quick=True).read_text()
     for program in PROGRAMS:
         assert f"## {program.title}\n" in text
         for contender in figures(kept, program.name)["runs"]:
@@ -124,3 +131,19 @@ def test_growth_is_the_slope_of_the_last_third() -> None:
     found = grown(samples, 100_000)
     assert found["mib_per_million"] == pytest.approx(1000)
     assert found["growth_percent"] == pytest.approx(100 * 33 / 167)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_benchmark_that_is_ended_leaves_no_server_and_no_folder(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "benchmarks.ingest", "--events", "200000", "--rounds", "50"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        until(lambda: psutil.Process(process.pid).children(recursive=True), 20)
+        process.stdout.readline()
+        until(lambda: any("--contender" in each.cmdline() for each in psutil.Process(process.pid).children()), 60)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert not any(child.is_running() for child in children)
+    assert list(tmp_path.iterdir()) == []
