@@ -32,6 +32,7 @@ MAX_PAYLOAD_BYTES: Final = 512 << 20
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _ALIASES: Final = {"event_id": ("id", "event_id"), "org_id": ("org_id", "tenant_id")}
+_KNOWN: Final = frozenset({*SCHEMA.names, "id", "tenant_id"})
 _UNITS: Final = {"s": 1_000_000, "ms": 1_000}
 _OUTSIDE: Final = "timestamp is outside the years 0001 to 9999 in UTC"
 _read_value: Final = msgspec.json.Decoder(msgspec.Raw).decode
@@ -223,13 +224,20 @@ def _column(source: pa.RecordBatch, name: str, wrong: dict[int, str]) -> pa.Arra
 
 def _texts(column: pa.Array) -> pa.StringArray:
     if pa.types.is_dictionary(column.type):
-        longest = pc.max(pc.binary_length(_texts(column.dictionary))).as_py() or 0
-        if longest * len(column) > MAX_EXPANDED_BYTES:
-            raise ValueError(f"it may grow to more than {MAX_EXPANDED_BYTES >> 20} MiB")
-        column = column.dictionary_decode()
+        values = _texts(column.dictionary)
+        _check_growth((pc.max(pc.binary_length(values)).as_py() or 0) * len(column))
+        return values.take(column.indices)
+    if pa.types.is_string_view(column.type):
+        views = np.frombuffer(column.buffers()[1], np.int32)[4 * column.offset : 4 * (column.offset + len(column)) : 4]
+        _check_growth(int(views.sum(dtype=np.int64)))  # many may be of the same bytes
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         raise pa.ArrowInvalid("bytes are no text")
     return column.cast(pa.string())
+
+
+def _check_growth(size: int) -> None:
+    if size > MAX_EXPANDED_BYTES:
+        raise ValueError(f"it may grow to more than {MAX_EXPANDED_BYTES >> 20} MiB")
 
 
 def _times(column: pa.Array, wrong: dict[int, str]) -> pa.TimestampArray:
@@ -276,19 +284,28 @@ def _bad_row(source: pa.RecordBatch, row: int, line: int, reason: str) -> BadRow
 
 
 def _one_row(source: pa.RecordBatch, row: int) -> bytes:
-    """A row as an Arrow IPC stream of its own, without the dictionaries and buffers that it shares with others."""
-    columns = [_alone(column.slice(row, 1)) for column in source.columns]
-    alone = pa.RecordBatch.from_arrays(columns, names=source.schema.names)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, alone.schema) as writer:
-        writer.write_batch(alone)
-    row_bytes: bytes = sink.getvalue().to_pybytes()
-    return row_bytes
+    """A row as an Arrow IPC stream of its own: an event's columns, without what they share with other rows.
+
+    Where that cannot be made of it, its values as text.
+    """
+    names = [name for name in source.schema.names if name in _KNOWN]
+    one = source.select(names).slice(row, 1)
+    try:
+        alone = pa.RecordBatch.from_arrays([_alone(column) for column in one.columns], names=names)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, alone.schema) as writer:
+            writer.write_batch(alone)
+        row_bytes: bytes = sink.getvalue().to_pybytes()
+        return row_bytes
+    except READ_ERRORS:
+        return repr(dict(zip(names, map(str, one.columns), strict=True))).encode("utf-8", "replace")
 
 
 def _alone(value: pa.Array) -> pa.Array:
+    """One value without the others of its dictionary or its buffers."""
     if pa.types.is_dictionary(value.type):
-        return value.dictionary_decode()
+        index = value.indices[0].as_py()
+        return pa.nulls(1, pa.string()) if index is None else _alone(value.dictionary.slice(index, 1))
     if pa.types.is_string_view(value.type) or pa.types.is_binary_view(value.type):
         return value.cast(pa.large_string() if pa.types.is_string_view(value.type) else pa.large_binary())
     return value

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Final
 
 import pyarrow as pa
@@ -27,7 +27,11 @@ THREADS: Final = max(4, os.cpu_count() or 1)
 LINGER_SECONDS: Final = 0.2
 
 
-def read_ahead(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+#: Batches that can be let go of before their end.
+Batches = Generator[pa.RecordBatch, None, None]
+
+
+def read_ahead(source: Iterator[pa.RecordBatch]) -> Batches:
     """The batches of a source in their order, some of them made before they are asked for, in other threads.
 
     What the source raises is raised in its place. The source is never used by two threads at once, and is let go of
@@ -36,7 +40,7 @@ def read_ahead(source: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     return read_ahead_in_turn([source])
 
 
-def read_ahead_in_turn(sources: Iterable[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+def read_ahead_in_turn(sources: Iterable[Iterator[pa.RecordBatch]]) -> Batches:
     """The same of several sources, one after the other: when one is read in earnest, the next is begun beside it."""
     rest = iter(sources)
     current, following = _next(rest), None
@@ -59,8 +63,17 @@ def read_ahead_in_turn(sources: Iterable[Iterator[pa.RecordBatch]]) -> Iterator[
 
 
 def _next(sources: Iterator[Iterator[pa.RecordBatch]]) -> _Ahead | None:
-    source = next(sources, None)
+    """The next source, which raises in its turn what was raised in looking for it."""
+    try:
+        source = next(sources, None)
+    except Exception as error:  # noqa: BLE001 - for it is not its turn yet
+        return _Ahead(_raising(error))
     return None if source is None else _Ahead(source)
+
+
+def _raising(error: Exception) -> Iterator[pa.RecordBatch]:
+    raise error
+    yield
 
 
 class _Ahead:
@@ -70,8 +83,10 @@ class _Ahead:
         self._bytes = 0
         self._changed = threading.Condition()
         self._reading = False
+        self._reader = 0
         self._asked = False
         self._ended = False
+        self._closed = False
         self._error: BaseException | None = None
 
     def take(self) -> pa.RecordBatch | None:
@@ -86,8 +101,12 @@ class _Ahead:
             self._done()
         with self._changed:
             if not self._ready:
-                if self._error is not None:
-                    raise self._error
+                error, self._error = self._error, None
+                try:
+                    if error is not None:
+                        raise error
+                finally:
+                    del error  # with its frames it would hold this reader, and be held by it
                 return None
             batch, size = self._ready.popleft()
             self._count(-size)
@@ -116,8 +135,9 @@ class _Ahead:
     def close(self) -> None:
         """Lets go of the source, once nobody reads it any more."""
         with self._changed:
-            self._ended = True
-            while self._reading:
+            self._ended = self._closed = True
+            # a thread that collects garbage in the midst of reading may come upon what it reads itself
+            while self._reading and self._reader != threading.get_ident():
                 self._changed.wait()
             self._ready.clear()
             self._count(-self._bytes)
@@ -135,14 +155,17 @@ class _Ahead:
     def _read(self) -> bool:
         """Reads one batch; whether another is wanted."""
         batch, error = None, None
+        self._reader = threading.get_ident()
         try:
             batch = next(self._source, None)
         except BaseException as raised:  # noqa: BLE001 - handed to the reader, whom it concerns
             error = raised
         size = 0 if batch is None else batch.nbytes
         with self._changed:
-            if batch is None:
-                self._ended, self._error = True, error
+            if self._closed:
+                pass  # nobody will take it
+            elif batch is None:
+                self._ended, self._error, error = True, error, None
             else:
                 self._ready.append((batch, size))
                 self._count(size)
@@ -160,7 +183,7 @@ class _All:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # collecting garbage may close a source in the midst of it
 
     @property
     def have_room(self) -> bool:

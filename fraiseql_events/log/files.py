@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fraiseql_events.errors import StoreError
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
-from fraiseql_events.log.ahead import read_ahead_in_turn
+from fraiseql_events.log.ahead import Batches, read_ahead_in_turn
 from fraiseql_events.log.faults import STORE_ERRORS, first_line
 from fraiseql_events.log.filter import Filter, Span
 from fraiseql_events.log.snapshot import DataFile
@@ -29,9 +29,7 @@ PIECE_BATCHES: Final = 16
 _Group = tuple[int, Span]
 
 
-def read_files(
-    storage: Storage, files: Sequence[DataFile], condition: Filter, *, batch_rows: int
-) -> Iterator[pa.RecordBatch]:
+def read_files(storage: Storage, files: Sequence[DataFile], condition: Filter, *, batch_rows: int) -> Batches:
     """The events of one entity type's files that pass, in offset order, in the scan's schema, none of them empty.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraiseql_events.arrays import integers
+from fraiseql_events.log.ahead import Batches
 from fraiseql_events.log.files import count_rows, read_files
 from fraiseql_events.log.filter import Filter
 from fraiseql_events.log.snapshot import Snapshot
@@ -80,25 +81,29 @@ class View:
                 yield batch.select(condition.output_schema.names)
 
 
-def merge(streams: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+def merge(streams: Sequence[Batches]) -> Iterator[pa.RecordBatch]:
     """Several streams, each in offset order, as one in offset order.
 
     Of each stream one batch is held. All rows up to the least of their last offsets are complete: they are taken from
     every batch, put together and sorted.
     """
     iterators = list(streams)
-    heads: list[pa.RecordBatch | None] = [next(stream, None) for stream in iterators]
-    while any(head is not None for head in heads):
-        complete = min(_offsets(head)[-1] for head in heads if head is not None)
-        parts = []
-        for index, head in enumerate(heads):
-            if head is None:
-                continue
-            rows = int(np.searchsorted(_offsets(head), complete, side="right"))
-            if rows:
-                parts.append(head.slice(0, rows))
-            heads[index] = head.slice(rows) if rows < head.num_rows else next(iterators[index], None)
-        yield _sorted(parts)
+    try:
+        heads: list[pa.RecordBatch | None] = [next(stream, None) for stream in iterators]
+        while any(head is not None for head in heads):
+            complete = min(_offsets(head)[-1] for head in heads if head is not None)
+            parts = []
+            for index, head in enumerate(heads):
+                if head is None:
+                    continue
+                rows = int(np.searchsorted(_offsets(head), complete, side="right"))
+                if rows:
+                    parts.append(head.slice(0, rows))
+                heads[index] = head.slice(rows) if rows < head.num_rows else next(iterators[index], None)
+            yield _sorted(parts)
+    finally:
+        for stream in iterators:  # where one failed, the others would be held by the error's traceback
+            stream.close()
 
 
 def _offsets(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -423,6 +424,46 @@ def test_a_large_payload_that_grows_to_more_than_a_column_has_room_for_is_a_dead
     assert len(decoded.events) == 2  # of streams one behind the other, each stands for itself
     assert [(letter.line, letter.payload) for letter in decoded.dead] == [(3, one)]
     assert "or 2 MiB" in decoded.dead[0].reason
+
+
+@pytest.mark.parametrize("values", [pa.string_view(), pa.binary_view(), pa.struct([("s", pa.string_view())])])
+def test_a_bad_row_beside_a_column_that_pyarrow_cannot_cut_is_a_dead_letter_all_the_same(values: pa.DataType) -> None:
+    """pyarrow cannot decode a dictionary of these; Polars writes one for a Categorical column."""
+    two = pa.concat_batches([arrow_event(), arrow_event(data=pa.array(["{bad"]))])
+    kinds = {"s": "x"} if pa.types.is_struct(values) else "x"
+    extra = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int32()), pa.array([kinds], values))
+    decoded = read(to_ipc(pa.RecordBatch.from_arrays([*two.columns, extra], names=[*two.schema.names, "extra"])))
+    (letter,) = decoded.dead
+    assert (len(decoded.events), letter.line) == (1, 2)
+    assert pa.ipc.open_stream(letter.payload).read_all().num_rows == 1
+
+
+def test_a_column_may_be_a_dictionary_of_views() -> None:
+    views = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(["Order.Created"], pa.string_view()))
+    assert len(read(to_ipc(arrow_event(event_type=views))).events) == 1
+    (letter,) = read(to_ipc(arrow_event(event_type=views, data=pa.array(["{"])))).dead
+    assert pa.ipc.open_stream(letter.payload).read_all()["event_type"].to_pylist() == ["Order.Created"]
+
+
+def test_bad_rows_do_not_each_carry_what_all_of_them_share() -> None:
+    rows = 500
+    many = pa.concat_batches([arrow_event(data=pa.array(["{"]))] * rows)
+    shared = pa.array([f"a value {n}" * 100 for n in range(rows)])
+    extra = pa.StructArray.from_arrays([shared.dictionary_encode(), shared.cast(pa.string_view())], names=["d", "v"])
+    payload = to_ipc(pa.RecordBatch.from_arrays([*many.columns, extra], names=[*many.schema.names, "extra"]))
+    dead = read(payload).dead
+    assert len(dead) == rows
+    assert sum(len(letter.payload) for letter in dead) < 3 * len(payload)
+
+
+def test_views_of_the_same_bytes_may_not_grow_without_bounds() -> None:
+    text = json.dumps("a" * 400_000).encode()
+    view = struct.pack("<i4sii", len(text), text[:4], 0, 0)  # length, the first bytes, which buffer, where in it
+    buffers = [None, pa.py_buffer(view * 1000), pa.py_buffer(text)]
+    views = pa.Array.from_buffers(pa.string_view(), 1000, buffers)
+    many = pa.concat_batches([arrow_event()] * 1000)
+    columns = {name: many.column(name) for name in SCHEMA.names} | {"data": views}
+    assert "grow to more than 256 MiB" in reason(to_ipc(pa.RecordBatch.from_pydict(columns)))
 
 
 def test_rows_of_several_arrow_payloads_keep_their_places() -> None:

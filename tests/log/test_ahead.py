@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from fraiseql_events.log.ahead import (
     IN_EARNEST,
     LEAST_AHEAD,
     THREADS,
+    _all,
     read_ahead,
     read_ahead_in_turn,
 )
+from fraiseql_events.log.scan import merge
 from tests.waiting import until
 
 
@@ -138,6 +141,54 @@ def test_a_fault_in_the_source_that_is_begun_early_comes_in_its_place() -> None:
     assert [next(stream)["number"][0].as_py() for _ in range(11)] == [*range(10), 7]
     with pytest.raises(OSError, match="the disk is gone"):
         next(stream)
+
+
+def test_a_fault_in_looking_for_the_next_source_comes_in_its_turn() -> None:
+    def sources() -> Iterator[Iterator[pa.RecordBatch]]:
+        yield Source(10).batches()
+        raise OSError("the next file is damaged")
+
+    stream = read_ahead_in_turn(sources())
+    assert [next(stream)["number"][0].as_py() for _ in range(10)] == list(range(10))
+    with pytest.raises(OSError, match="the next file is damaged"):
+        next(stream)
+
+
+def test_a_fault_of_one_stream_lets_go_of_all_without_collecting_garbage() -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"offset": [0]})
+        raise OSError("the disk is gone")
+
+    def numbered() -> Iterator[pa.RecordBatch]:
+        yield from (pa.record_batch({"offset": [offset]}) for offset in range(1, 50))
+
+    gc.disable()
+    try:
+        for _ in range(20):
+            with pytest.raises(OSError, match="the disk is gone"):
+                list(merge([read_ahead(failing()), read_ahead(numbered()), read_ahead(numbered())]))
+        until(lambda: _all.bytes == 0)
+    finally:
+        gc.enable()
+
+
+def test_a_thread_that_collects_garbage_may_come_upon_what_it_reads_itself() -> None:
+    def collecting() -> Iterator[pa.RecordBatch]:
+        for number in range(5):
+            gc.collect()
+            yield batch(number)
+
+    def forgotten() -> None:
+        stream = read_ahead(collecting())
+        next(stream)
+        cycle: list[object] = [stream]
+        cycle.append(cycle)
+
+    for _ in range(20):
+        forgotten()
+    gc.collect()
+    until(lambda: _all.bytes == 0)
+    assert numbers(read_ahead(Source(30).batches())) == list(range(30))
 
 
 def test_nothing_is_read_before_the_first_is_asked_for() -> None:
