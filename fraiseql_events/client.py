@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from fraiseql_events.arguments import Payload, StreamOptions, check_url, entity_type, integer, names
+from fraiseql_events.client_errors import mapped_errors
 from fraiseql_events.closing import Closing
-from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable, StreamCut
+from fraiseql_events.errors import EventsError
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
 from fraiseql_events.flight_reader import FlightReader
+from fraiseql_events.html import card
+from fraiseql_events.lazy import lazy_frame
+from fraiseql_events.payload import SAMPLE, Field, TypedPayload, describe, fields_of, infer
+from fraiseql_events.served import newest
+from fraiseql_events.sql import run as run_sql
+from fraiseql_events.status_view import status_card
 from fraiseql_events.stream import EventStream, Frames, check_frames
-from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Compression, Ticket, entity_or_all
+from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Compression, Ticket
 from fraiseql_events.time_range import Time, end_micros, start_micros
 from fraiseql_events.timestamps import EPOCH, parse_time
+from fraiseql_events.typed_reader import TypedReader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,24 +39,10 @@ if TYPE_CHECKING:
 DEFAULT_URL: Final = "grpc://localhost:50051"
 URL_VARIABLE: Final = "FRAISEQL_EVENTS_URL"
 CALL_SECONDS: Final = 30.0
+#: So long a look at an object in a notebook may take.
+LOOK_SECONDS: Final = 2.0
 #: A list may be long.
 LIST_SECONDS: Final = 3600.0
-_BUSY: Final = "resource exhausted: "
-_UNREACHABLE: Final = ("failed to connect", "onnection refused", "errors resolving", "omain name not found")
-_SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
-
-
-class StreamOptions(TypedDict, total=False):
-    """The options that `EventClient.stream` and `EventClient.read` share."""
-
-    limit: int | None
-    columns: Sequence[str] | None
-    event_types: Sequence[str] | None
-    after_offset: int | None
-    history: str | None
-    batch_size: int
-    compression: Compression | None
-    follow: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,8 @@ class EventClient(Closing):
     """Reads events from a Flight server. Thread-safe; connects when it is first used.
 
     Args:
-        url: the server's address; without one, FRAISEQL_EVENTS_URL, and without that grpc://localhost:50051.
+        url: the server's address; without one that of the newest service in this process (of ``%fraiseql serve`` in a
+            notebook), without that FRAISEQL_EVENTS_URL, and without that grpc://localhost:50051.
 
     Raises:
         InvalidArgument: the address is none.
@@ -75,7 +70,7 @@ class EventClient(Closing):
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = _check_url((os.environ.get(URL_VARIABLE) or DEFAULT_URL) if url is None else url)
+        self.url = check_url(newest() or os.environ.get(URL_VARIABLE) or DEFAULT_URL if url is None else url)
         self._lock = threading.Lock()
         self._connection: fl.FlightClient | None = None
 
@@ -126,6 +121,8 @@ class EventClient(Closing):
         batch_size: int = DEFAULT_BATCH_SIZE,
         compression: Compression | None = None,
         follow: bool = False,
+        payload: Payload | None = None,
+        progress: bool = True,
         frames: Frames = "polars",
     ) -> EventStream[Any]:
         """Events in the stream's order, which is that in which they were published, batch by batch.
@@ -143,6 +140,10 @@ class EventClient(Closing):
             batch_size: the most rows in a frame.
             compression: ``"zstd"`` or ``"lz4"``: batches are compressed on their way, for a slow network.
             follow: go on with what arrives, until `end` has passed, or for ever without one.
+            payload: typed columns out of `data`, such as ``{"total": pl.Float64, "items[].sku": pl.List(pl.String)}``
+                (Polars, Arrow or Python types); ``"infer"`` finds them in a sample. A value that does not fit is null,
+                and counted in `EventStream.misfits`.
+            progress: show a bar for ``to_…()``, and in a notebook a counter for a follow, after half a second.
             frames: ``"polars"``, ``"pandas"`` or ``"arrow"`` (record batches).
 
         Returns:
@@ -154,20 +155,31 @@ class EventClient(Closing):
         """
         check_frames(frames)
         ticket = Ticket(
-            entity=_entity(entity),
+            entity=entity_type(entity),
             start=start_micros(start),
             end=end_micros(end),
-            limit=_integer(limit),
-            columns=_names("columns", columns),
-            event_types=_names("event_types", event_types),
-            after_offset=_integer(after_offset),
+            limit=integer(limit),
+            columns=names("columns", columns),
+            event_types=names("event_types", event_types),
+            after_offset=integer(after_offset),
             history=history,
-            batch_size=_integer(batch_size),
+            batch_size=integer(batch_size),
             compression=compression,
             mode="streaming" if follow else "batch",
         )
+        drop = payload is not None and "data" not in (ticket.columns or SCHEMA.names)
+        if drop:
+            ticket = replace(ticket, columns=(*(ticket.columns or ()), "data"))
         schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
-        return EventStream(self._open, ticket, schema, frames)
+        fields = () if payload is None else self._fields(payload, ticket)
+        if not fields:
+            return EventStream(self._open, ticket, schema, frames, count=self._count, progress=progress)
+        typed = TypedPayload(fields, drop=drop)
+
+        def open_typed(rest: Ticket) -> TypedReader:
+            return TypedReader(self._open(rest), TypedPayload(fields, drop=drop))
+
+        return EventStream(open_typed, ticket, typed.schema(schema), frames, count=self._count, progress=progress)
 
     @overload
     def read(
@@ -218,9 +230,73 @@ class EventClient(Closing):
             return stream.to_polars()
         return stream.to_pandas() if frames == "pandas" else stream.to_arrow()
 
+    def scan(self, entity: str, *, payload: Payload | None = None) -> pl.LazyFrame:
+        """Events as a Polars LazyFrame with their offsets, read when it is collected.
+
+        A range of times, one event type, the columns and ``head`` are asked of the server; all else is done here.
+
+        Args:
+            entity: an entity type, or ``"*"``.
+            payload: typed columns, as for `stream`.
+
+        Example:
+            >>> EventClient(url).scan("Order").filter(pl.col("event_type") == "Order.Created").collect().height
+            1
+        """
+        whole = self.stream(entity, columns=[*SCHEMA.names, "offset"], payload=payload)
+        fields = {field.name: field for field in whole.schema if field.name not in LOG_SCHEMA.names}
+
+        def open_stream(columns: list[str], **wanted: Any) -> EventStream[pl.DataFrame]:
+            own = [name for name in columns if name not in fields]
+            typed = {name.removeprefix("data."): fields[name].type for name in columns if name in fields}
+            return self.stream(entity, columns=own or ["offset"], payload=typed or None, progress=False, **wanted)
+
+        return lazy_frame(open_stream, whole.schema)
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """The answer of DuckDB to a SELECT over entity types as tables; ``events`` is all of them.
+
+        Only the columns that it needs are read, and of one table only the range of times. JSON is read with DuckDB's
+        functions: ``data->>'$.total'``. Times are UTC.
+
+        Raises:
+            InvalidArgument: it is no SELECT, or there is no such entity type.
+
+        Example:
+            >>> EventClient(url).sql('SELECT count(*) AS orders FROM "Order"').item()
+            2
+        """
+        return run_sql(query, self.entities, self.stream)
+
+    def payload_schema(
+        self, entity: str, start: Time | None = None, end: Time | None = None, *, sample: int = SAMPLE
+    ) -> pl.DataFrame:
+        """What is in `data`: for each field its path, its type, how often it is there (0 to 1), and examples.
+
+        Args:
+            entity: an entity type, or ``"*"``.
+            start: as for `stream`.
+            end: as for `stream`.
+            sample: how many events to look at, the first ones of the range.
+
+        Raises:
+            InvalidArgument: there are no events whose data are objects.
+        """
+        options: StreamOptions = {"columns": ["data"], "limit": sample, "progress": False}
+        events = self.read(entity, start, end, frames="arrow", **options)
+        return describe(events, infer(events))
+
+    def _fields(self, payload: Payload, ticket: Ticket) -> tuple[Field, ...]:
+        if payload != "infer":
+            return fields_of(payload)
+        limit = SAMPLE if ticket.limit is None else min(SAMPLE, ticket.limit)
+        sample = replace(ticket, columns=("data",), limit=limit, mode="batch", after_offset=None, history=None)
+        schema = pa.schema([LOG_SCHEMA.field("data")])
+        return infer(EventStream(self._open, sample, schema, "arrow", progress=False).to_arrow())
+
     def entities(self) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
-        with self._mapped_errors():
+        with mapped_errors(self.url):
             infos = [json.loads(info.app_metadata) for info in self._connect().list_flights(options=_call_options())]
         return {
             info["entity_type"]: EntityInfo(info["events"], _moment(info["first"]), _moment(info["last"]))
@@ -246,6 +322,13 @@ class EventClient(Closing):
     def __repr__(self) -> str:
         return f"EventClient({self.url!r})"
 
+    def _repr_html_(self) -> str:
+        try:
+            (status,) = self._act("status", LOOK_SECONDS)
+        except EventsError as error:
+            return card("EventClient", [("address", self.url), ("state", error)])
+        return status_card("EventClient", self.url, status)
+
     def _connect(self) -> fl.FlightClient:
         with self._lock:
             if self._connection is None:
@@ -253,83 +336,23 @@ class EventClient(Closing):
             return self._connection
 
     def _open(self, ticket: Ticket) -> FlightReader:
-        return FlightReader(self.url, ticket, self._mapped_errors)
+        return FlightReader(self.url, ticket, partial(mapped_errors, self.url))
+
+    def _count(self, ticket: Ticket) -> int | None:
+        """How many events a ticket asks for; None where the server does not know."""
+        descriptor = fl.FlightDescriptor.for_command(ticket.encode())
+        with mapped_errors(self.url):
+            total = self._connect().get_flight_info(descriptor, options=_call_options(LOOK_SECONDS)).total_records
+        return None if total < 0 else int(total)
 
     def _act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
-        with self._mapped_errors():
+        with mapped_errors(self.url):
             for result in self._connect().do_action(fl.Action(name, b""), options=_call_options(seconds)):
                 yield json.loads(result.body.to_pybytes())
-
-    @contextmanager
-    def _mapped_errors(self) -> Iterator[None]:
-        """Makes Flight's errors ours, one sentence each."""
-        try:
-            yield
-        except (EventsError, StopIteration, GeneratorExit):
-            raise
-        except (fl.FlightUnavailableError, fl.FlightTimedOutError, fl.FlightCancelledError) as error:
-            # cancelled: by a server that ends; what we cancel ourselves nobody reads any more
-            raise self._unavailable(error) from error
-        except pa.ArrowInvalid as error:
-            raise InvalidArgument(_sentence(error)) from error
-        except (fl.FlightError, pa.ArrowException, OSError) as error:
-            raise ServerError(f"the server at {self.url} answered: {_sentence(error)}") from error
-
-    def _unavailable(self, error: Exception) -> EventsError:
-        text = _sentence(error)
-        if isinstance(error, fl.FlightTimedOutError) or any(sign in text for sign in _UNREACHABLE):
-            return ServerUnavailable(
-                f"no server answers at {self.url}: start one with `fraiseql-events serve --embedded`, or name "
-                "another: EventClient('grpc://host:port'), --url or FRAISEQL_EVENTS_URL"
-            )
-        if text.startswith(_BUSY):
-            return ServerUnavailable(f"the server at {self.url} is busy: {text.removeprefix(_BUSY)}")
-        return StreamCut(f"the server at {self.url} broke off: {text}")
 
 
 def _call_options(seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
     return fl.FlightCallOptions(timeout=seconds)
-
-
-def _check_url(url: str) -> str:
-    if not isinstance(url, str):
-        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
-    scheme, found, rest = url.partition("://")
-    if not found or scheme not in _SCHEMES or not rest:
-        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
-    if scheme != "grpc+unix" and not rest.rpartition(":")[2].isdigit():
-        raise InvalidArgument(f"{url!r} has no port: write grpc://HOST:PORT")
-    return url
-
-
-def _entity(entity: str) -> str | None:
-    if entity is None:
-        raise InvalidArgument("entity is None: name an entity type such as 'Order', or '*' for all")
-    return entity_or_all(entity)
-
-
-def _integer(value: Any) -> Any:
-    """Whole numbers of other kinds (NumPy's) as Python's own; `Ticket` refuses the rest."""
-    try:
-        return value if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return value
-
-
-def _names(option: str, names: Sequence[str] | None) -> tuple[str, ...] | None:
-    if isinstance(names, str):
-        raise InvalidArgument(f"{option}={names!r} is one text: write {option}=[{names!r}]")
-    try:
-        return None if names is None else tuple(names)
-    except TypeError:
-        raise InvalidArgument(f"{option}={names!r}: it must be a list of strings") from None
-
-
-def _sentence(error: Exception) -> str:
-    """Flight's message without its debugging tails."""
-    text = str(error).partition(". Detail: ")[0].partition(". gRPC client debug context")[0]
-    text = text.removeprefix("Flight returned unavailable error, with message: ").strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _moment(text: str) -> datetime:

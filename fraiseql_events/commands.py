@@ -24,6 +24,7 @@ from fraiseql_events.client import EventClient
 from fraiseql_events.errors import EventsError, InvalidArgument
 from fraiseql_events.event import LISTED_LETTER_SCHEMA
 from fraiseql_events.progress import bar
+from fraiseql_events.status_view import status_text
 from fraiseql_events.timestamps import EPOCH, parse_time
 from fraiseql_events.wording import near
 
@@ -171,7 +172,7 @@ def status(options: Namespace) -> int:
         if options.json:
             _print_json(found)
         else:
-            print(_status_text(client.url, found))
+            print(status_text(client.url, found))
     return 0
 
 
@@ -272,28 +273,6 @@ def letter_row(values: dict[str, Any]) -> dict[str, Any]:
     text, encoded = values["payload"], values["payload_base64"]
     payload = base64.b64decode(encoded) if text is None else text.encode()
     return {**values, "published": EPOCH + timedelta(microseconds=parse_time(values["published"])), "payload": payload}
-
-
-def _status_text(url: str, status: dict[str, Any]) -> str:
-    uptime = timedelta(seconds=int(status["uptime_seconds"]))
-    reason = f" ({status['reason']})" if status["reason"] else ""
-    lines = [
-        f"{status['state']}{reason}",
-        f"{url}, up {uptime}, reading {status['stream']} at {status['nats']} into {status['store']}",
-        f"{_count(status['offset'], 'event')} ({status['committed']:,} committed), "
-        f"{status['events_per_second']:,.0f} a second",
-        f"{_count(status['lag'], 'message')} behind the stream, {_count(status['dead_letters'], 'dead letter')}"
-        + (f" ({status['dead_letters_replayed']:,} replayed)" if status["dead_letters_replayed"] else ""),
-    ]
-    for name, found in status["entities"].items():
-        lines.append(f"  {name}: {_count(found['events'], 'event')} from {found['first']} to {found['last']}")
-    if status["missed"]:
-        lines.append(f"{status['missed']:,} messages were removed from the stream before they were read")
-    return "\n".join(lines)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _print_json(value: object) -> None:

@@ -18,6 +18,9 @@ are mapped once, where they enter, and kept as ``__cause__``.
 
 from __future__ import annotations
 
+import linecache
+import traceback
+
 __all__ = [
     "EventsError",
     "InvalidArgument",
@@ -35,6 +38,10 @@ __all__ = [
 
 class EventsError(Exception):
     """The base of every error that this package raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence, and the line of the cell that it came from, in place of a traceback."""
+        return [f"{type(self).__name__}: {self}", *_line_of_cell(self)]
 
 
 class InvalidArgument(EventsError, ValueError):
@@ -75,3 +82,14 @@ class StoreInUse(StoreError):
 
 class ServiceError(EventsError):
     """The bridge, the log and the server could not be started together, or one has failed."""
+
+
+def _line_of_cell(error: BaseException) -> list[str]:
+    """Where in a cell of several lines an error came from."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if "ipykernel_" not in frame.filename and not frame.filename.startswith("<ipython-input"):
+            continue
+        if len(linecache.getlines(frame.filename)) > 1 and frame.line and "get_ipython()" not in frame.line:
+            return [f"  in line {frame.lineno}: {frame.line}"]
+        break
+    return []

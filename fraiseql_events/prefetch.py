@@ -14,6 +14,7 @@ from typing import Any, Final
 import pyarrow.flight as fl
 
 from fraiseql_events.flight_reader import FlightReader
+from fraiseql_events.typed_reader import TypedChunk, TypedReader
 
 #: Batches read ahead, each 2 MiB at the most, or a single event.
 AHEAD: Final = 4
@@ -27,16 +28,16 @@ class Prefetch:
         open_reader: asks the server; runs in the thread.
     """
 
-    def __init__(self, open_reader: Callable[[], FlightReader]) -> None:
+    def __init__(self, open_reader: Callable[[], FlightReader | TypedReader]) -> None:
         self._open_reader = open_reader
-        self._reader: FlightReader | None = None
+        self._reader: FlightReader | TypedReader | None = None
         self._chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._room = threading.Semaphore(AHEAD)
         self._closed = False
         self._thread = threading.Thread(target=self._read, name="fraiseql-events-read", daemon=True)
         self._thread.start()
 
-    def get(self, seconds: float) -> fl.FlightStreamChunk | None:
+    def get(self, seconds: float) -> fl.FlightStreamChunk | TypedChunk | None:
         """The next chunk; None at the end of the stream, or when it is closed.
 
         The wait is one call into C: an interrupt in the midst of it leaves nothing half done.

@@ -1,22 +1,37 @@
-"""A progress bar on a terminal, and nothing in a pipe."""
+"""A progress bar on a terminal and in a notebook, and nothing in a pipe."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
-from tqdm import tqdm
+#: Work that takes less needs no bar.
+DELAY_SECONDS: Final = 0.5
 
 
-def bar(what: str, *, total: int | None = None, unit: str = "events") -> Any:
-    """A tqdm bar on standard error, shown once the work has taken half a second; a context manager with `update`."""
+def bar(what: str, *, total: int | None = None, unit: str = "events", shown: bool = True) -> Any:
+    """A tqdm bar, shown once the work has taken half a second; a context manager with `update`.
+
+    Args:
+        what: what is being done.
+        total: how much of it there is; None shows a counter.
+        unit: what is counted.
+        shown: False shows nothing.
+    """
+    from tqdm.auto import tqdm
+
     return tqdm(
         total=total,
         desc=what,
         unit=f" {unit}",
         unit_scale=True,
-        delay=0.5,
+        delay=DELAY_SECONDS,
         leave=False,
-        file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=not shown or not (in_notebook() or sys.stderr.isatty()),
     )
+
+
+def in_notebook() -> bool:
+    """Whether this is a Jupyter kernel."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and getattr(shell, "kernel", None) is not None

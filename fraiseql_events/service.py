@@ -23,6 +23,8 @@ from fraiseql_events.flight.server import MAX_STREAMS, EventServer, check_free, 
 from fraiseql_events.health import assess, message_age
 from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
+from fraiseql_events.served import announce, withdraw
+from fraiseql_events.status_view import status_card
 
 log: Final = logging.getLogger(__name__)
 
@@ -119,6 +121,8 @@ class Service(Closing):
                     self.log, options.listen, status=self.status, max_streams=options.max_streams
                 )
                 stack.callback(self._server.close)
+                announce(self._server.url)
+                stack.callback(withdraw, self._server.url)
             self._stack = stack.pop_all()
 
     @property
@@ -174,6 +178,9 @@ class Service(Closing):
 
     def __repr__(self) -> str:
         return f"<fraiseql_events service {self.url or 'without a server'}, store {self.options.store}>"
+
+    def _repr_html_(self) -> str:
+        return status_card("Service", self.url or "serves nobody", self.status())
 
     def _find_nats(self, stack: ExitStack) -> str:
         if not self.options.embedded:

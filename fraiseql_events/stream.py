@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import random
 import time
@@ -16,8 +17,10 @@ import msgspec
 import pyarrow as pa
 
 from fraiseql_events.closing import Closing
-from fraiseql_events.errors import InvalidArgument, ServerUnavailable, StreamConsumed, StreamCut
+from fraiseql_events.errors import EventsError, InvalidArgument, ServerUnavailable, StreamConsumed, StreamCut
+from fraiseql_events.html import card, table
 from fraiseql_events.prefetch import Prefetch
+from fraiseql_events.progress import DELAY_SECONDS, bar, in_notebook
 from fraiseql_events.ticket import Ticket
 from fraiseql_events.wording import near
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fraiseql_events.flight_reader import FlightReader
+    from fraiseql_events.typed_reader import TypedReader
 
 log: Final = logging.getLogger(__name__)
 
@@ -68,12 +72,22 @@ class EventStream(Closing, Generic[F]):
         history: what `offset` is an offset of; kept with it, ``history=`` tells a server that has another history.
         reconnects: how often the rest was asked for again.
         rows: events read so far.
+        misfits: of each field of ``payload=``, how many values were there and did not fit its type: they are null.
     """
 
     def __init__(
-        self, open_reader: Callable[[Ticket], FlightReader], ticket: Ticket, schema: pa.Schema, frames: Frames
+        self,
+        open_reader: Callable[[Ticket], FlightReader | TypedReader],
+        ticket: Ticket,
+        schema: pa.Schema,
+        frames: Frames,
+        *,
+        count: Callable[[Ticket], int | None] | None = None,
+        progress: bool = True,
     ) -> None:
         self._open_reader = open_reader
+        self._count = count
+        self._progress = progress
         self._ticket = ticket
         self._frames = frames
         self._prefetch: Prefetch | None = None
@@ -91,6 +105,7 @@ class EventStream(Closing, Generic[F]):
         self.history: str | None = ticket.history
         self.reconnects = 0
         self.rows = 0
+        self.misfits: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[F]:
         self._start()
@@ -120,14 +135,14 @@ class EventStream(Closing, Generic[F]):
 
     def to_arrow(self) -> pa.Table:
         """All of it as an Arrow table."""
-        return pa.Table.from_batches(list(self.batches()), self.schema)
+        return pa.Table.from_batches(list(self._shown_batches()), self.schema)
 
     def to_polars(self) -> pl.DataFrame:
         """All of it as a Polars frame."""
         import polars as pl
 
         convert = converter("polars")
-        frames = [convert(batch) for batch in self.batches()]  # each while the next one is on its way
+        frames = [convert(batch) for batch in self._shown_batches()]  # each while the next one is on its way
         return (
             pl.concat(frames, rechunk=False)
             if frames
@@ -153,9 +168,19 @@ class EventStream(Closing, Generic[F]):
             self.close()
 
     def __repr__(self) -> str:
+        return f"<EventStream of {', '.join(self.schema.names)}: {self._state()}, offset {self.offset}>"
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("asked for", self._ticket.encode().decode()),
+            ("state", self._state()),
+            ("read", f"{self.rows:,} events, up to offset {self.offset}" if self.rows else "nothing yet"),
+        ]
+        return card("EventStream", facts, table(("column", "type"), ((each.name, each.type) for each in self.schema)))
+
+    def _state(self) -> str:
         states = ((self._ended, "read"), (self._closed, "closed"), (self._started, "open"), (True, "not yet asked for"))
-        state = next(state for holds, state in states if holds)
-        return f"<EventStream of {', '.join(self.schema.names)}: {state}, offset {self.offset}>"
+        return next(state for holds, state in states if holds)
 
     def _start(self) -> None:
         if self._started or self._closed:
@@ -164,8 +189,34 @@ class EventStream(Closing, Generic[F]):
 
     def _convert_each(self) -> Iterator[F]:
         convert = converter(self._frames)
-        for batch in self._each():
-            yield convert(batch)
+        with bar("following", shown=self._progress and self._ticket.mode == "streaming" and in_notebook()) as counter:
+            for batch in self._each():
+                counter.update(batch.num_rows)
+                yield convert(batch)
+
+    def _shown_batches(self) -> Iterator[pa.RecordBatch]:
+        """The events, with a bar that learns how many there are once it is seen."""
+        self._start()
+        seen = time.monotonic() + DELAY_SECONDS
+        with bar("reading", shown=self._progress) as progress:
+            for batch in self._each():
+                if progress.total is None and not progress.disable and time.monotonic() > seen:
+                    progress.total, seen = self._count_all(), math.inf
+                progress.update(batch.num_rows)
+                yield batch
+        for path, count in self.misfits.items():
+            if count:
+                text = (
+                    f"of {path!r} {count:,} values do not fit its type, {self.schema.field(path).type}: they are null"
+                )
+                warnings.warn(text, UserWarning, stacklevel=4)
+
+    def _count_all(self) -> int | None:
+        """How many events there are; None where that is not known."""
+        try:
+            return None if self._count is None or self._ticket.mode == "streaming" else self._count(self._ticket)
+        except EventsError:
+            return None
 
     def _each(self) -> Iterator[pa.RecordBatch]:
         try:
@@ -204,6 +255,8 @@ class EventStream(Closing, Generic[F]):
             return _PENDING  # closed by another thread: the next poll says so
         if chunk is None:
             raise StreamCut(f"the server ended the stream {self._place()}, before its end")
+        for path, count in getattr(chunk, "misfits", {}).items():
+            self.misfits[path] = self.misfits.get(path, 0) + count
         return self._note(chunk.data, chunk.app_metadata)
 
     def _longest_silence(self) -> float:

@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -30,6 +31,7 @@ from fraiseql_events import (
     StreamConsumed,
     StreamCut,
 )
+from fraiseql_events import served as serving
 from fraiseql_events.ticket import Compression
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time
 from tests.mixed import Mixer, an_event, as_read, dumps
@@ -260,11 +262,44 @@ def test_wrong_arguments_fail_before_the_network(ask: Callable[[EventClient], An
 
 
 def test_an_unreachable_server_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_addresses", [])  # other tests' services in this process
     monkeypatch.setenv("FRAISEQL_EVENTS_URL", "grpc://127.0.0.1:1")
     client = EventClient()
     for ask in (client.status, client.entities, lambda: list(client.stream("*")), lambda: client.read("*")):
         with pytest.raises(ServerUnavailable, match="127.0.0.1:1: start one with `fraiseql-events serve --embedded`"):
             ask()  # type: ignore[operator]
+
+
+def test_an_address_needs_no_scheme() -> None:
+    assert EventClient("localhost:50051").url == "grpc://localhost:50051"
+    assert EventClient("[::1]:50051").url == "grpc://[::1]:50051"
+
+
+def test_a_client_without_an_address_finds_the_newest_service_of_its_process(
+    start: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_addresses", [])
+    monkeypatch.setenv("FRAISEQL_EVENTS_URL", "grpc://127.0.0.1:1")
+    first, second = start(tmp_path / "one"), start(tmp_path / "two")
+    assert EventClient().url == second.url
+    second.close()
+    assert EventClient().url == first.url
+    first.close()
+    assert EventClient().url == "grpc://127.0.0.1:1"
+
+
+def test_objects_show_themselves_in_a_notebook(filled: Fill) -> None:
+    service = filled(an_event(entity_type="<Order>"))
+    client = EventClient(service.url)
+    for shown in (client._repr_html_(), service._repr_html_()):
+        assert "&lt;Order&gt;" in shown
+        assert str(service.url) in shown
+        assert "1 event (" in shown
+    stream = client.stream("Order", limit=5)
+    assert "not yet asked for" in stream._repr_html_()
+    assert "timestamp[us, tz=UTC]" in stream._repr_html_()
+    service.close()
+    assert "no server answers at" in client._repr_html_()
 
 
 def test_an_end_that_is_not_marked_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,12 +21,14 @@ DOCS = ROOT.parent
 #: From the top of the house to its bottom: a room imports what stands above it. `cli` and `demo` stand below all.
 ROOMS = [
     ("errors", "arrays", "closing", "wording", "timestamps", "event", "time_range", "ticket", "progress", "shop"),
+    ("html", "served", "status_view", "payload"),
     ("bridge",),
     ("log",),
     ("flight",),
-    ("flight_reader", "prefetch", "stream", "client"),
+    ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "stream", "lazy", "sql", "client"),
     ("health", "service"),
     ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli"),
+    ("jupyter",),
 ]
 
 
@@ -133,7 +135,8 @@ def test_every_example_of_the_documentation_runs(
     if not code:
         return
     monkeypatch.chdir(tmp_path)
-    run(io.StringIO(), events=3000, store="shop")  # what the README's reader has done before
+    for store in ("shop", "data"):  # the first is what the README's reader has made before
+        run(io.StringIO(), events=3000, store=store)
     with fraiseql_events.serve(embedded=True, store=tmp_path / "data", listen="127.0.0.1:0") as service:
         assert service.url is not None
         monkeypatch.setenv("FRAISEQL_EVENTS_URL", service.url)

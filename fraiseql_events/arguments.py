@@ -1,0 +1,69 @@
+"""What a person gives the client, checked: one sentence where it is wrong, and nothing is sent."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypedDict
+
+from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.ticket import Compression, entity_or_all
+
+_SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
+#: Paths in `data` and their types; or "infer".
+Payload = Mapping[str, Any] | Literal["infer"]
+
+
+class StreamOptions(TypedDict, total=False):
+    """The options that `EventClient.stream` and `EventClient.read` share."""
+
+    limit: int | None
+    columns: Sequence[str] | None
+    event_types: Sequence[str] | None
+    after_offset: int | None
+    history: str | None
+    batch_size: int
+    compression: Compression | None
+    follow: bool
+    payload: Payload | None
+    progress: bool
+
+
+def check_url(url: str) -> str:
+    """The address of a Flight server, if it is one; ``HOST:PORT`` is one too."""
+    if isinstance(url, str) and re.fullmatch(r"[\w.-]+:\d+|\[[0-9a-fA-F:]+\]:\d+", url):
+        url = f"grpc://{url}"
+    if not isinstance(url, str):
+        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in _SCHEMES or not rest:
+        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
+    if scheme != "grpc+unix" and not rest.rpartition(":")[2].isdigit():
+        raise InvalidArgument(f"{url!r} has no port: write grpc://HOST:PORT")
+    return url
+
+
+def entity_type(entity: str) -> str | None:
+    """An entity type; None is all of them, which a person writes as ``*``."""
+    if entity is None:
+        raise InvalidArgument("entity is None: name an entity type such as 'Order', or '*' for all")
+    return entity_or_all(entity)
+
+
+def integer(value: Any) -> Any:
+    """Whole numbers of other kinds (NumPy's) as Python's own; `Ticket` refuses the rest."""
+    try:
+        return value if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return value
+
+
+def names(option: str, names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Several names, not one text."""
+    if isinstance(names, str):
+        raise InvalidArgument(f"{option}={names!r} is one text: write {option}=[{names!r}]")
+    try:
+        return None if names is None else tuple(names)
+    except TypeError:
+        raise InvalidArgument(f"{option}={names!r}: it must be a list of strings") from None

@@ -1,0 +1,41 @@
+"""A Flight reader whose batches have typed columns: they are made in the thread that reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from fraiseql_events.flight_reader import FlightReader
+from fraiseql_events.payload import TypedPayload
+
+
+@dataclass(frozen=True, slots=True)
+class TypedChunk:
+    """A chunk as Flight's, and of each typed field how many values did not fit."""
+
+    data: pa.RecordBatch
+    app_metadata: pa.Buffer | None
+    misfits: dict[str, int]
+
+
+class TypedReader:
+    """Reads as the reader does that it is given, which it takes over."""
+
+    def __init__(self, reader: FlightReader, payload: TypedPayload) -> None:
+        self._reader = reader
+        self._payload = payload
+
+    def read_chunk(self) -> TypedChunk:
+        """The next chunk; raises as the reader does."""
+        chunk = self._reader.read_chunk()
+        data, misfits = (chunk.data, {}) if not chunk.data.num_rows else self._payload.add(chunk.data)
+        return TypedChunk(data, chunk.app_metadata, misfits)
+
+    def cancel(self) -> None:
+        """Ends the reading soon; from any thread."""
+        self._reader.cancel()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._reader.close()
