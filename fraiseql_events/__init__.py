@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from fraiseql_events.client import EntityInfo, EventClient
     from fraiseql_events.errors import (
         EventsError,
@@ -76,6 +78,13 @@ __all__ = [
     "__version__",
     "serve",
 ]
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """``%load_ext fraiseql_events``: adds ``%fraiseql``."""
+    from fraiseql_events.jupyter import load
+
+    load(shell)
 
 
 def __getattr__(name: str) -> Any:

@@ -42,22 +42,27 @@ def run(out: TextIO = sys.stdout, *, events: int = EVENTS, seed: int = 1, store:
         service = stack.enter_context(serve(embedded=True, store=folder, listen="127.0.0.1:0"))
         client = stack.enter_context(EventClient(service.url))
         print(f"An embedded NATS server at {service.nats_url}, a Flight server at {service.url}.", file=out)
-        _fill(service, events, seed, out)
+        there = service.status()["offset"]
+        if there:
+            print(f"The shop is there already, with {there:,} events.", file=out)
+        else:
+            _fill(service, events, seed, out)
         _show(client, out)
     kept = store or "shop"
+    how = f"The shop is kept in {kept}"
     if store is None:
-        print(f"\nThat was in a temporary folder. To keep it: `fraiseql-events demo --store {kept}`. Then", file=out)
+        how = f"That was in a temporary folder. To keep it: `fraiseql-events demo --store {kept}`"
+    print(f"\n{how}. To go on with it:", file=out)
     print(f"`fraiseql-events serve --embedded --store {kept}`, and `fraiseql-events stream Order`.", file=out)
 
 
 def _fill(service: Service, events: int, seed: int, out: TextIO) -> None:
     shop = islice(Shop(seed), events)
     messages = ((subject_of(event["entity_type"], event["event_type"]), msgspec.json.encode(event)) for event in shop)
-    before = service.status()["offset"]
     started = time.monotonic()
     with bar("publishing a shop's events", total=events, unit="events") as progress:
         publish(messages, StreamOptions(nats=service.nats_url), progress=progress.update)
-    while service.status()["lag"] or service.status()["offset"] < before + events:
+    while service.status()["lag"] or service.status()["offset"] < events:
         time.sleep(0.02)
     seconds = time.monotonic() - started
     print(f"{events:,} events made, published, read and decoded in {seconds:.1f} s.", file=out)

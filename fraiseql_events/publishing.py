@@ -7,7 +7,7 @@ file is checked as a whole first: when something in it is wrong, nothing of it i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -60,6 +60,27 @@ def read_messages_once(source: BinaryIO, name: str) -> Iterator[Message]:
         yield from _columnar(source, head, name)
     else:
         yield from _json_lines(source, name)
+
+
+def frame_messages(frame: Any) -> Iterator[Message]:
+    """The rows of a frame as messages, all of them having been checked; its columns are an event's fields.
+
+    Args:
+        frame: anything that gives an Arrow stream: a Polars or pandas frame, an Arrow table.
+
+    Raises:
+        InvalidArgument: it is no frame; or the first row that is no event, and why.
+    """
+    if not hasattr(frame, "__arrow_c_stream__"):
+        raise InvalidArgument(f"{type(frame).__name__} is no frame: Polars, pandas or Arrow is expected")
+    batches = [part for batch in pa.table(frame).to_batches() for part in _cut(batch)]
+    for _ in _checked(batches, "the frame"):
+        pass
+    return _checked(batches, "the frame")
+
+
+def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    return (batch.slice(start, CHUNK) for start in range(0, batch.num_rows, CHUNK))
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -121,9 +142,13 @@ def _explain(letter: DeadLetter) -> str:
 
 
 def _columnar(source: BinaryIO, head: bytes, name: str) -> Iterator[Message]:
+    yield from _checked(_batches(source, head), name)
+
+
+def _checked(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[Message]:
     seen = 0
     try:
-        for batch in _batches(source, head):
+        for batch in batches:
             events, bad = check_batch(batch)
             good = min(bad) if bad else batch.num_rows
             yield from _rows(events.slice(0, good))

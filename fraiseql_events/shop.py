@@ -2,6 +2,7 @@
 
 Customers sign up and change their addresses, products change price and stock, orders go from created over paid and
 shipped to delivered, or are cancelled. The day has its rhythm: few orders at four in the morning, most in the evening.
+With a story every day has a flash sale at noon, and in the afternoon of every second day a carrier fails.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ _NAMES: Final = (
 _GOODS: Final = ("Crème fraîche", "Café moulu", "Thé vert 緑茶", "Jalapeño", "Fraise 🍓", "Gruyère", "Brot", "Soap")
 _CARRIERS: Final = ("Poste", "Vélo Express", "Bahn")
 _CURRENCIES: Final = ("EUR", "CHF", "GBP")
+#: Hours of the day: the flash sale, and when the carrier delivers nothing.
+SALE: Final = (12, 14)
+FAILURE: Final = (15, 20)
+FAILING: Final = "Vélo Express"
+#: So many times as many orders come in a sale, of one thing, for so much of its price.
+_RUSH: Final = 5
+_OFFER: Final = 0.6
 Event = dict[str, Any]
 
 
@@ -32,9 +40,11 @@ class Shop:
         seed: another one makes another shop.
         per_day: orders on an average day.
         start: the time of the first event.
+        story: whether there are sales and failures.
     """
 
-    def __init__(self, seed: int = 1, *, per_day: int = 2_000, start: datetime = START) -> None:
+    def __init__(self, seed: int = 1, *, per_day: int = 2_000, start: datetime = START, story: bool = False) -> None:
+        self._story = story
         self._random = random.Random(seed)  # noqa: S311
         self._per_day = per_day
         self._now = start
@@ -48,7 +58,7 @@ class Shop:
         while True:
             self._now += timedelta(seconds=self._random.expovariate(self._pace()))
             while self._due and self._due[0][0] <= self._now:
-                yield heapq.heappop(self._due)[2]
+                yield self._told(heapq.heappop(self._due)[2])
             yield self._happen()
 
     def events(self, count: int) -> list[Event]:
@@ -58,12 +68,25 @@ class Shop:
     def _pace(self) -> float:
         hour = self._now.hour + self._now.minute / 60
         rhythm = 1 + 0.8 * math.sin((hour - 10) / 24 * 2 * math.pi)
-        return self._per_day / 86_400 * rhythm
+        return self._per_day / 86_400 * rhythm * (_RUSH if self._is_sale() else 1)
+
+    def _is_sale(self) -> bool:
+        return self._story and SALE[0] <= self._now.hour < SALE[1]
+
+    def _told(self, event: Event) -> Event:
+        """A change that was planned, as it comes about: what a failing carrier was to deliver, it does not."""
+        fails = self._story and self._now.day % 2 == 0 and FAILURE[0] <= self._now.hour < FAILURE[1]
+        if not fails or event["event_type"] != "Order.Delivered" or event["data"]["carrier"] != FAILING:
+            return event
+        data = {"status": "delivery failed", "carrier": FAILING, "reason": "no courier"}
+        return event | {"event_type": "Order.DeliveryFailed", "data": data}
 
     def _happen(self) -> Event:
         chance = self._random.random()
         if self._users == 0 or chance < 0.10:
             return self._sign_up()
+        if self._is_sale() and chance > 0.35:
+            return self._order(_OFFER)
         if chance < 0.15:
             return self._event("User", "Updated", self._user(), {"address": {"city": "Zürich", "zip": "8001"}})
         if chance < 0.35:
@@ -81,7 +104,7 @@ class Shop:
         data = {"name": _GOODS[number], "stock": self._random.randrange(500), "price": self._price()}
         return self._event("Product", "Updated", f"sku-{number:03d}", data)
 
-    def _order(self) -> Event:
+    def _order(self, offer: float | None = None) -> Event:
         self._orders += 1
         order = f"order-{self._orders}"
         items: list[dict[str, Any]] = [
@@ -91,7 +114,10 @@ class Shop:
         ]  # fmt: skip
         total = round(sum(item["quantity"] * item["price"] for item in items), 2)
         user, currency = self._user(), self._random.choice(_CURRENCIES)
-        base = {"status": "created", "total": total, "currency": currency, "items": items}
+        base: dict[str, Any] = {"status": "created", "total": total, "currency": currency, "items": items}
+        if offer is not None:
+            total = round(total * offer, 2)
+            base |= {"total": total, "campaign": "flash sale"}
         if self._random.random() < 0.08:
             self._later(order, "Cancelled", 2, {"status": "cancelled", "reason": None}, user)
         else:

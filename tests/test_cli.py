@@ -348,6 +348,9 @@ def test_a_demo_can_be_kept(tmp_path: Path) -> None:
         (tmp_path / "one.ndjson").write_bytes(an_event())
         assert json.loads(run("publish", tmp_path / "one.ndjson", "--url", url)) == {"events": 1}
         until(lambda: serve.status(url)["offset"] == 501)
+    again = run("demo", "--events", "500", "--store", tmp_path / "shop")  # it is not made twice
+    assert "The shop is there already, with 501 events." in again
+    assert "All 501 events streamed" in again
 
 
 def test_a_second_embedded_serve_does_not_harm_the_first(tmp_path: Path) -> None:

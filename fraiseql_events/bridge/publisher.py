@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final
 
 import nats.errors
 
@@ -53,7 +55,40 @@ def publish(
         NatsUnavailable: no server, or one that does not take them; the sentence says how many it has taken.
         InvalidArgument: what the messages' own source raised, after those before it were published.
     """
-    return asyncio.run(_publish(messages, options, progress))
+    work = _publish(messages, options, progress)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    return _run_beside(work)
+
+
+def _run_beside(work: Coroutine[Any, Any, int]) -> int:
+    """Runs it in a thread of its own: in a notebook's cell an event loop runs already. An interrupt ends it."""
+    found: Future[int] = Future()
+    tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def run() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append((asyncio.get_running_loop(), task))
+        return await work
+
+    def target() -> None:
+        try:
+            found.set_result(asyncio.run(run()))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whom it concerns
+            found.set_exception(error)
+
+    thread = threading.Thread(target=target, name="fraiseql-events-publish", daemon=True)
+    thread.start()
+    try:
+        return found.result()
+    except KeyboardInterrupt:
+        for loop, task in tasks:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
 
 
 async def _publish(messages: Iterable[Message], options: StreamOptions, progress: Callable[[int], None]) -> int:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import Empty
-from typing import Any, Self
 
-import psutil
 import pytest
-from jupyter_client.manager import KernelManager
 
 from fraiseql_events import EventClient, Service, serve
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.publisher import publish
 from tests.following import events
+from tests.kernels import Kernel
 from tests.waiting import until
-
-ROOT = Path(__file__).parents[2]
 
 FOLLOW = """
 from fraiseql_events import EventClient
@@ -33,73 +27,6 @@ from fraiseql_events import serve
 service = serve(embedded=True, store={store!r}, listen="127.0.0.1:0")
 print(service.url, service.nats_url)
 """
-
-
-class Kernel:
-    """A kernel as a notebook has it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.manager = KernelManager(connection_file=str(folder / "kernel.json"))
-        environment = {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder / "ipython")}
-        self.manager.start_kernel(env=os.environ | environment, cwd=str(folder))
-        self.process = psutil.Process(self.manager.provisioner.pid)
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(30)
-
-    def begin(self, code: str, says: str) -> None:
-        """Runs a cell that goes on; returns when it has said something."""
-        self._message = self.client.execute(code)
-        assert self._listen(20, says)[0] == says
-
-    def run(self, code: str) -> str:
-        """Runs a cell to its end; what it printed."""
-        self._message = self.client.execute(code)
-        printed, error = self._listen(20)
-        assert error is None, error
-        return printed
-
-    def interrupt(self) -> tuple[str | None, float]:
-        """Presses the stop button; the error that the cell ends with, and the seconds that it took."""
-        pressed = time.monotonic()
-        self.manager.interrupt_kernel()
-        _, error = self._listen(20)
-        return error, time.monotonic() - pressed
-
-    def _listen(self, seconds: float, says: str | None = None) -> tuple[str, str | None]:
-        """What the cell prints until it has said something, or ended; the name of its error."""
-        printed, error = "", None
-        deadline = time.monotonic() + seconds
-        while says is None or printed != says:
-            try:
-                found: dict[str, Any] = self.client.get_iopub_msg(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
-                raise AssertionError(f"the cell did not end; it printed {printed!r}") from None
-            if found["parent_header"].get("msg_id") != self._message:
-                continue
-            kind, content = found["msg_type"], found["content"]
-            if kind == "stream" and content["name"] == "stdout":
-                printed += content["text"]
-            elif kind == "error":
-                error = content["ename"]
-            elif kind == "status" and content["execution_state"] == "idle":
-                break
-        return printed, error
-
-    def shut_down(self) -> None:
-        """Ends it as the menu does."""
-        self.client.stop_channels()
-        self.manager.shutdown_kernel()
-        assert not self.process.is_running()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.manager.has_kernel:
-            self.client.stop_channels()
-            self.manager.shutdown_kernel()
-        self.manager.cleanup_resources()
 
 
 @pytest.fixture

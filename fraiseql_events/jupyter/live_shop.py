@@ -1,0 +1,106 @@
+"""A shop whose days pass in minutes: its changes go into the stream as they happen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+import nats.errors
+
+from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream
+from fraiseql_events.bridge.natspy import BulkClient, connect, publish_frame
+from fraiseql_events.bridge.publisher import subject_of
+from fraiseql_events.closing import Closing
+from fraiseql_events.errors import EventsError, InvalidArgument
+from fraiseql_events.shop import START, Event, Shop
+
+log: Final = logging.getLogger(__name__)
+
+#: A day of the shop takes so long: its rhythm, its sale and its failing carrier can be watched.
+DAY_SECONDS: Final = 120.0
+MOST_RATE: Final = 5_000
+DEFAULT_RATE: Final = 20
+_TICK: Final = 0.05
+_DAY: Final = 86_400
+#: Of an order come three changes more, and of ten changes six and a half are new orders.
+_EVENTS_PER_CHANGE: Final = 2.8
+
+
+class LiveShop(Closing):
+    """A shop that is open until it is closed.
+
+    Args:
+        nats: the NATS server to publish to.
+        rate: events a second, on an average; by day and night it goes up and down.
+        seed: another one makes another shop.
+
+    Raises:
+        InvalidArgument: the rate is none that it can keep.
+    """
+
+    def __init__(self, nats: str, *, rate: float = DEFAULT_RATE, seed: int = 1) -> None:
+        if not 0 < rate <= MOST_RATE:
+            raise InvalidArgument(
+                f"the rate {rate:g} must be more than 0, and {MOST_RATE:,} events a second at the most"
+            )
+        self.rate, self.seed = rate, seed
+        self.published = 0
+        self._nats = nats
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fraiseql-events-shop", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Closes the shop; again does nothing."""
+        self._closing.set()
+        self._thread.join()
+
+    def __repr__(self) -> str:
+        state = "closed" if not self._thread.is_alive() else f"{self.rate:g} events a second, a day in two minutes"
+        return f"<a shop: {state}, {self.published:,} events so far>"
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._publish())
+        except (EventsError, nats.errors.Error, OSError) as error:
+            log.error("the shop closed: %s", error)
+
+    async def _publish(self) -> None:
+        client = await connect(self._nats, name="fraiseql-events shop")
+        try:
+            options = StreamOptions(nats=self._nats)
+            if await find_stream(client, options) is None:
+                await create_stream(client, options)
+            await self._keep_open(client)
+            await client.flush()
+        finally:
+            await client.close()
+
+    async def _keep_open(self, client: BulkClient) -> None:
+        due = self._events()
+        moment, event = next(due)
+        while not self._closing.is_set():
+            frames = []
+            while moment <= time.time():
+                to = subject_of(event["entity_type"], event["event_type"])
+                frames.append(publish_frame(to, "", msgspec.json.encode(event)))
+                moment, event = next(due)
+            if frames:
+                await client.publish_bulk(b"".join(frames))
+                self.published += len(frames)
+            await asyncio.sleep(_TICK)
+
+    def _events(self) -> Iterator[tuple[float, Event]]:
+        """The shop's changes, each with the moment (seconds since the epoch) at which it happens here."""
+        began, speed = time.time(), _DAY / DAY_SECONDS
+        per_day = max(1, round(self.rate * DAY_SECONDS / _EVENTS_PER_CHANGE))
+        for event in Shop(self.seed, per_day=per_day, story=True):
+            passed = (datetime.fromisoformat(event["timestamp"]) - START).total_seconds() / speed
+            now = datetime.fromtimestamp(began + passed, UTC).isoformat(timespec="microseconds")
+            yield began + passed, event | {"timestamp": now.replace("+00:00", "Z")}

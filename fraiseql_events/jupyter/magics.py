@@ -1,0 +1,238 @@
+"""``%fraiseql``: one magic, a command behind it."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any, Final
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+from IPython.core.magic_arguments import MagicArgumentParser, argument, construct_parser, magic_arguments
+
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.publisher import publish as send
+from fraiseql_events.client import EventClient
+from fraiseql_events.errors import InvalidArgument, ServiceError
+from fraiseql_events.jupyter.live_shop import DEFAULT_RATE, LiveShop
+from fraiseql_events.jupyter.running import Running, Wanted, kernel
+from fraiseql_events.progress import bar
+from fraiseql_events.publishing import frame_messages
+from fraiseql_events.service import DEFAULT_STORE
+from fraiseql_events.wording import near
+
+_serve_options: Final = (
+    argument("--nats", metavar="URL", help="the NATS server to read from; without it one is started in the notebook"),
+    argument("--store", metavar="PATH", default=DEFAULT_STORE, help=f"where history is kept ({DEFAULT_STORE})"),
+    argument("--listen", metavar="HOST:PORT", help="where to answer (127.0.0.1:50051, or a free port if it is taken)"),
+    argument("--subprocess", action="store_true", help="in a process beside the kernel, instead of in its threads"),
+)
+
+
+def _serving(function: Callable[[Namespace], Any]) -> Callable[[Namespace], Any]:
+    for option in reversed(_serve_options):
+        function = option(function)
+    return function
+
+
+@magic_arguments("fraiseql serve")
+@_serving
+@argument(
+    "--demo", action="store_true", help="with a shop whose orders, users and products change: see %%fraiseql demo"
+)
+def serve(options: Namespace) -> Running:
+    """Starts bridge and Flight server in this notebook; `EventClient()` finds them.
+
+    A second time it shows what runs.
+    """
+    running = kernel.serve(_wanted(options))
+    if options.demo:
+        kernel.demo(rate=None, seed=1)
+    return running
+
+
+@magic_arguments("fraiseql demo")
+@argument("--rate", type=float, metavar="N", help=f"events a second, on an average ({DEFAULT_RATE})")
+@argument("--seed", type=int, default=1, metavar="N", help="another one makes another shop (1)")
+def demo(options: Namespace) -> LiveShop:
+    """Opens a shop whose days pass in two minutes, with a sale at noon and a carrier that fails.
+
+    Orders, users and products change as in a database: the same for the same seed. If nothing serves yet, this does.
+    """
+    return kernel.demo(rate=options.rate, seed=options.seed)
+
+
+@magic_arguments("fraiseql restart")
+@_serving
+def restart(options: Namespace) -> Running:
+    """Stops the service and starts it again: as it was, or with other options."""
+    wanted = _wanted(options)
+    return kernel.restart(None if wanted == Wanted() else wanted)
+
+
+@magic_arguments("fraiseql stop")
+def stop(options: Namespace) -> None:
+    """Stops the service, and the shop; what it has read is kept."""
+    print("stopped" if kernel.stop() else "nothing runs in this notebook")
+
+
+@magic_arguments("fraiseql status")
+def status(options: Namespace) -> Running | EventClient:
+    """Shows how the service of this notebook is doing, or else the server that `EventClient()` finds."""
+    return kernel.running or EventClient()
+
+
+@magic_arguments("fraiseql stream")
+@argument("entity", help="an entity type such as Order, or * for all")
+@argument("--start", metavar="TIME", help="a date, or a time in RFC 3339; UTC if it has no zone")
+@argument("--end", metavar="TIME", help="the same; a date includes that whole day")
+@argument("--limit", type=int, metavar="N", help="the most events")
+@argument("--columns", nargs="+", metavar="NAME", help="only these columns")
+@argument("--event-types", nargs="+", metavar="TYPE", help="only events of these types")
+@argument("--frames", choices=("polars", "pandas", "arrow"), default="polars", help="what to return (polars)")
+@argument("--url", metavar="URL", help="another server's address")
+def stream(options: Namespace) -> Any:
+    """Events as a data frame: `df = %fraiseql stream Order --start 2026-01-01`."""
+    with EventClient(options.url) as client:
+        return client.read(
+            options.entity,
+            options.start,
+            options.end,
+            limit=options.limit,
+            columns=options.columns,
+            event_types=options.event_types,
+            frames=options.frames,
+        )
+
+
+@magic_arguments("fraiseql publish")
+@argument("frame", help="the name of a frame whose columns are an event's fields")
+@argument("--nats", metavar="URL", help="the NATS server to publish to; without it the one that the service reads")
+def publish(options: Namespace, variables: dict[str, Any]) -> None:
+    """Publishes a frame's rows as events: `%fraiseql publish df`."""
+    if options.frame not in variables:
+        raise InvalidArgument(f"there is no variable {options.frame!r}{near(options.frame, list(variables))}")
+    messages = frame_messages(variables[options.frame])
+    nats = options.nats
+    if nats is None:
+        if kernel.running is None:
+            raise ServiceError("nothing runs in this notebook: `%fraiseql serve` first, or name a server with --nats")
+        nats = kernel.running.status()["nats"]
+    with bar("publishing", unit="events") as progress:
+        count = send(messages, StreamOptions(nats=nats), progress=progress.update)
+    print(f"{count:,} events published")
+
+
+@magic_arguments("fraiseql sql")
+@argument("out", nargs="?", help="the name that the answer gets; without one it is shown")
+@argument("--url", metavar="URL", help="another server's address")
+def sql(options: Namespace, variables: dict[str, Any], query: str | None) -> Any:
+    """SQL over entity types as tables, in a cell of its own: `%%fraiseql sql`, and the query below."""
+    if query is None:
+        raise InvalidArgument("%fraiseql sql has no query: begin the cell with %%fraiseql sql, and write it below")
+    if options.out is not None and not options.out.isidentifier():
+        raise InvalidArgument(f"{options.out!r} is no name for a variable")
+    with EventClient(options.url) as client:
+        answer = client.sql(query)
+    if options.out is None:
+        return answer
+    variables[options.out] = answer
+    return None
+
+
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    each.__name__: each for each in (serve, stop, restart, status, demo, stream, sql, publish)
+}
+#: What a command is handed besides its options.
+_MORE: Final = {"publish": ("variables",), "sql": ("variables", "cell")}
+
+
+def parser_of(command: str) -> MagicArgumentParser:
+    """What parses a command's options."""
+    parser: MagicArgumentParser = construct_parser(COMMANDS[command])
+    parser.allow_abbrev = False
+    return parser
+
+
+def run(line: str, variables: dict[str, Any], cell: str | None = None) -> Any:
+    """Does what a line says, with the cell below it.
+
+    Raises:
+        EventsError: one sentence.
+    """
+    words = _split(line)
+    command = words[0] if words else "--help"
+    if command in ("--help", "-h"):
+        print(overview())
+        return None
+    if command not in COMMANDS:
+        commands = ", ".join(COMMANDS)
+        raise InvalidArgument(
+            f"%fraiseql has no command {command!r}{near(command, list(COMMANDS))}: there are {commands}"
+        )
+    if cell is not None and command != "sql":
+        raise InvalidArgument(f"%%fraiseql {command}: only %%fraiseql sql takes a cell; write %fraiseql {command}")
+    parser = parser_of(command)
+    if {"--help", "-h"} & set(words[1:]):
+        print(help_of(command))
+        return None
+    options = _parse(parser, command, words[1:])
+    more = {"variables": variables, "cell": cell}
+    return COMMANDS[command](options, *(more[name] for name in _MORE.get(command, ())))
+
+
+def overview() -> str:
+    """The commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  %fraiseql {name:{width}}  {_first_line(each)}" for name, each in COMMANDS.items()]
+    return "\n".join([*lines, "", "%fraiseql COMMAND --help tells the options of each."])
+
+
+def help_of(command: str) -> str:
+    """A command's options."""
+    return str(parser_of(command).format_help()).removeprefix("::\n\n")
+
+
+def _first_line(command: Callable[..., Any]) -> str:
+    return (command.__doc__ or "").strip().splitlines()[0].strip()
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise InvalidArgument(f"%fraiseql {line}: {str(error).lower()}") from None
+
+
+def _parse(parser: MagicArgumentParser, command: str, words: list[str]) -> Namespace:
+    more = f"`%fraiseql {command} --help` tells what it takes"
+    try:
+        options, unknown = parser.parse_known_args(words)
+    except UsageError as error:
+        said = str(error).splitlines()[0]
+        raise InvalidArgument(
+            f"%fraiseql {command}: {said}; `%fraiseql {command} --help` tells what it takes"
+        ) from None
+    if unknown:
+        names = [name for action in parser._actions for name in action.option_strings]
+        raise InvalidArgument(f"%fraiseql {command} does not take {unknown[0]!r}{near(unknown[0], names)}; {more}")
+    return options
+
+
+def _wanted(options: Namespace) -> Wanted:
+    return Wanted(nats=options.nats, store=options.store, listen=options.listen, beside=options.subprocess)
+
+
+@magics_class
+class FraiseqlMagics(Magics):
+    """The magic, as IPython takes it."""
+
+    @line_cell_magic
+    def fraiseql(self, line: str, cell: str | None = None) -> Any:
+        """Events of a FraiseQL database as data frames; `%fraiseql` alone tells the commands."""
+        assert self.shell is not None
+        return run(line, self.shell.user_ns, cell)
+
+
+FraiseqlMagics.fraiseql.__doc__ = f"Events of a FraiseQL database as data frames.\n\n{overview()}"

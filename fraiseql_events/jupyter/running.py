@@ -1,0 +1,265 @@
+"""The one service that a kernel runs, in its own threads or in a process beside it."""
+
+from __future__ import annotations
+
+import atexit
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from typing import IO, Any, Final, Protocol
+
+import pyarrow as pa
+
+from fraiseql_events.client import EventClient
+from fraiseql_events.closing import Closing
+from fraiseql_events.errors import ServiceError
+from fraiseql_events.flight.server import parse_listen
+from fraiseql_events.jupyter.live_shop import DEFAULT_RATE, LiveShop
+from fraiseql_events.served import announce, withdraw
+from fraiseql_events.service import DEFAULT_LISTEN, DEFAULT_STORE, Service, ServiceOptions
+from fraiseql_events.status_view import status_card, status_text
+
+START_SECONDS: Final = 60
+END_SECONDS: Final = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What ``%fraiseql serve`` was asked for.
+
+    Attributes:
+        nats: the NATS server's address; None embeds one.
+        store: a local folder, or a URL that delta-rs takes.
+        listen: ``HOST:PORT``; None is port 50051, or a free one where that is taken.
+        beside: whether it runs in a process beside the kernel.
+    """
+
+    nats: str | None = None
+    store: str = DEFAULT_STORE
+    listen: str | None = None
+    beside: bool = False
+
+    def options(self, address: str | None) -> ServiceOptions:
+        """The same as a service takes it, at an address where none is wanted."""
+        listen = self.listen or address or _default_listen()
+        return ServiceOptions(nats=self.nats, embedded=self.nats is None, store=self.store, listen=listen)
+
+
+class _Served(Protocol):
+    """A service that runs."""
+
+    url: str
+
+    def status(self) -> dict[str, Any]: ...
+
+    def close(self) -> None: ...
+
+
+class Running(Closing):
+    """A service of this kernel, until it is stopped.
+
+    Args:
+        address: ``HOST:PORT`` where `wanted` names none.
+
+    Attributes:
+        wanted: what it was started with.
+        url: the Flight server's address.
+    """
+
+    def __init__(self, wanted: Wanted, address: str | None = None) -> None:
+        self.wanted = wanted
+        options = wanted.options(address)
+        served: _Served = _Beside(options) if wanted.beside else _Inside(options)
+        self._served: _Served | None = served
+        self.url = served.url
+
+    def status(self) -> dict[str, Any]:
+        """The state of bridge and log, in JSON values; docs/status.md explains each."""
+        if self._served is None:
+            raise ServiceError("this service was stopped: `%fraiseql serve` starts one")
+        return self._served.status()
+
+    def close(self) -> None:
+        """Stops serving and reading, and commits what is in memory; again does nothing."""
+        served, self._served = self._served, None
+        if served is not None:
+            served.close()
+
+    def __repr__(self) -> str:
+        return "<fraiseql_events service, stopped>" if self._served is None else status_text(self.url, self.status())
+
+    def _repr_html_(self) -> str | None:
+        if self._served is None:
+            return None
+        where = "beside this kernel" if self.wanted.beside else "in this kernel"
+        return status_card(f"fraiseql_events {where}", self.url, self.status())
+
+
+class _Inside:
+    """A service in threads of the kernel."""
+
+    def __init__(self, options: ServiceOptions) -> None:
+        _choose_pool()
+        self._service = Service(options)
+        assert self._service.url is not None
+        self.url = self._service.url
+
+    def status(self) -> dict[str, Any]:
+        return self._service.status()
+
+    def close(self) -> None:
+        self._service.close()
+
+
+class _Beside:
+    """`fraiseql-events serve` in a process of its own, that ends with the kernel."""
+
+    def __init__(self, options: ServiceOptions) -> None:
+        nats = ["--embedded"] if options.embedded else ["--nats", str(options.nats)]
+        command = [sys.executable, "-m", "fraiseql_events.jupyter.beside", *nats]
+        command += ["--store", options.store, "--listen", str(options.listen)]
+        # in a session of its own: the stop button's signal goes to the kernel's whole group
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.url = self._wait_until_ready()
+        self._client = EventClient(self.url)
+        announce(self.url)
+
+    def status(self) -> dict[str, Any]:
+        return self._client.status()
+
+    def close(self) -> None:
+        withdraw(self.url)
+        self._client.close()
+        self._end()
+
+    def _wait_until_ready(self) -> str:
+        """Its address; an error in its words when it ends before."""
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        timer = threading.Timer(START_SECONDS, self._process.kill)
+        timer.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if line.startswith("ready "):
+            threading.Thread(
+                target=_drain, args=[self._process.stderr], name="fraiseql-events-log", daemon=True
+            ).start()
+            return line.split()[1]
+        said = self._process.stderr.read().strip().splitlines() or ["it said nothing"]
+        self._end()
+        raise ServiceError(said[-1].removeprefix("fraiseql-events: "))
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def _drain(source: IO[str]) -> None:
+    """Takes what the process logs, so that it never waits for a reader."""
+    with source:
+        for _ in source:
+            pass
+
+
+class Kernel:
+    """Starts, shows and stops the kernel's service: there is one at the most."""
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+        self.shop: LiveShop | None = None
+        self._lock = threading.Lock()
+
+    def serve(self, wanted: Wanted, address: str | None = None) -> Running:
+        """The service as wanted: the one that runs, if it is that one.
+
+        Args:
+            wanted: what is to run.
+            address: ``HOST:PORT`` where `wanted` names none.
+
+        Raises:
+            EventsError: it cannot be started, or another one runs.
+        """
+        with self._lock:
+            if self.running is None:
+                self.running = Running(wanted, address)
+                atexit.register(self.stop)
+            elif self.running.wanted != wanted:
+                raise ServiceError(
+                    f"a service with other options runs in this notebook at {self.running.url}: "
+                    "`%fraiseql restart` with these starts it anew, `%fraiseql stop` ends it"
+                )
+            return self.running
+
+    def demo(self, *, rate: float | None, seed: int) -> LiveShop:
+        """Opens a shop that publishes to the service's NATS server; one that is open goes on, at the rate wanted."""
+        running = self.running or self.serve(Wanted())
+        with self._lock:
+            before = self.shop
+            if before is not None and rate in (None, before.rate) and seed == before.seed:
+                return before
+            self.shop = LiveShop(running.status()["nats"], rate=DEFAULT_RATE if rate is None else rate, seed=seed)
+            if before is not None:
+                before.close()
+            return self.shop
+
+    def stop(self) -> bool:
+        """Ends the service, and the shop; whether there was one."""
+        with self._lock:
+            running, self.running = self.running, None
+            shop, self.shop = self.shop, None
+            atexit.unregister(self.stop)
+        if shop is not None:
+            shop.close()
+        if running is None:
+            return False
+        running.close()
+        return True
+
+    def restart(self, wanted: Wanted | None) -> Running:
+        """Ends the service, and starts it anew as it was, or as wanted, at the same address if none is named."""
+        before, shop = self.running, self.shop
+        self.stop()
+        if before is None:
+            return self.serve(wanted or Wanted())
+        running = self.serve(wanted or before.wanted, before.url.partition("://")[2])
+        if shop is not None:
+            self.demo(rate=shop.rate, seed=shop.seed)
+        return running
+
+
+kernel: Final = Kernel()
+
+
+def _default_listen() -> str:
+    """The usual address; a free port where something listens there already, such as another notebook's service."""
+    host, port = parse_listen(DEFAULT_LISTEN)
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return f"{host}:0"
+    return DEFAULT_LISTEN
+
+
+def _choose_pool() -> None:
+    """Has Arrow take memory from jemalloc, as `serve` does: mimalloc keeps what one thread took and another frees."""
+    if sys.platform == "linux":
+        pa.set_memory_pool(pa.jemalloc_memory_pool())

@@ -1,0 +1,1 @@
+"""The notebook side, on real kernels."""
