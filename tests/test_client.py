@@ -247,7 +247,7 @@ def test_entities_and_status_tell_what_there_is(client: EventClient) -> None:
         (lambda c: c.stream("Order", batch_size=0), "batch_size is 0"),
         (lambda c: c.stream("Order", frames="polar"), "did you mean polars?"),
         (lambda c: c.read("Order", frames="spark"), "frames='spark' is unknown"),
-        (lambda c: EventClient("localhost:50051"), "write grpc://HOST:PORT"),
+        (lambda c: EventClient("http://localhost:50051"), "write grpc://HOST:PORT"),
         (lambda c: EventClient(5), "write grpc://HOST:PORT"),
         (lambda c: c.stream("Order", columns=5), "it must be a list of strings"),
         (lambda c: c.stream("Order", pd.NaT), "start is NaT"),
