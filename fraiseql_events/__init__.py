@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from fraiseql_events.client import EntityInfo, EventClient
+    from fraiseql_events.client import EventClient
+    from fraiseql_events.entity_info import EntityInfo
     from fraiseql_events.errors import (
         EventsError,
         InvalidArgument,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "EntityInfo": "client",
+    "EntityInfo": "entity_info",
     "EventClient": "client",
     "EventStream": "stream",
     "EventsError": "errors",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict
 
 from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.frames import DtypeBackend
 from fraiseql_events.ticket import Compression, entity_or_all
 
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
@@ -28,6 +29,7 @@ class StreamOptions(TypedDict, total=False):
     follow: bool
     payload: Payload | None
     progress: bool
+    dtype_backend: DtypeBackend | None
 
 
 def check_url(url: str) -> str:

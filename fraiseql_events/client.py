@@ -6,8 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
@@ -17,19 +16,20 @@ import pyarrow.flight as fl
 from fraiseql_events.arguments import Payload, StreamOptions, check_url, entity_type, integer, names
 from fraiseql_events.client_errors import mapped_errors
 from fraiseql_events.closing import Closing
+from fraiseql_events.entity_info import EntityInfo
 from fraiseql_events.errors import EventsError
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
 from fraiseql_events.flight_reader import FlightReader
+from fraiseql_events.frames import DtypeBackend, Frames, check_frames
 from fraiseql_events.html import card
 from fraiseql_events.lazy import lazy_frame
 from fraiseql_events.payload import SAMPLE, Field, TypedPayload, describe, fields_of, infer
 from fraiseql_events.served import newest
 from fraiseql_events.sql import run as run_sql
 from fraiseql_events.status_view import status_card
-from fraiseql_events.stream import EventStream, Frames, check_frames
+from fraiseql_events.stream import EventStream
 from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Compression, Ticket
 from fraiseql_events.time_range import Time, end_micros, start_micros
-from fraiseql_events.timestamps import EPOCH, parse_time
 from fraiseql_events.typed_reader import TypedReader
 
 if TYPE_CHECKING:
@@ -43,15 +43,6 @@ CALL_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 2.0
 #: A list may be long.
 LIST_SECONDS: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class EntityInfo:
-    """What the server has of one entity type: how many events, and the first and last of their times (UTC)."""
-
-    events: int
-    first: datetime
-    last: datetime
 
 
 class EventClient(Closing):
@@ -124,6 +115,7 @@ class EventClient(Closing):
         payload: Payload | None = None,
         progress: bool = True,
         frames: Frames = "polars",
+        dtype_backend: DtypeBackend | None = None,
     ) -> EventStream[Any]:
         """Events in the stream's order, which is that in which they were published, batch by batch.
 
@@ -145,6 +137,7 @@ class EventClient(Closing):
                 and counted in `EventStream.misfits`.
             progress: show a bar for ``to_…()``, and in a notebook a counter for a follow, after half a second.
             frames: ``"polars"``, ``"pandas"`` or ``"arrow"`` (record batches).
+            dtype_backend: for pandas, ``"numpy_nullable"`` or ``"pyarrow"``: whole numbers stay so beside nulls.
 
         Returns:
             A stream that has asked for nothing yet.
@@ -153,7 +146,7 @@ class EventClient(Closing):
             InvalidArgument: at once, before anything is sent. What the server or the way to it does wrong is raised
                 while the stream is read: `ServerUnavailable`, `ServerError`.
         """
-        check_frames(frames)
+        check_frames(frames, dtype_backend)
         ticket = Ticket(
             entity=entity_type(entity),
             start=start_micros(start),
@@ -167,19 +160,24 @@ class EventClient(Closing):
             compression=compression,
             mode="streaming" if follow else "batch",
         )
-        drop = payload is not None and "data" not in (ticket.columns or SCHEMA.names)
+        more: dict[str, Any] = {"count": self._count, "progress": progress, "dtype_backend": dtype_backend}
+        if payload is None:
+            schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
+            return EventStream(self._open, ticket, schema, frames, **more)
+        return self._typed_stream(ticket, payload, frames, **more)
+
+    def _typed_stream(self, ticket: Ticket, payload: Payload, frames: Frames, **more: Any) -> EventStream[Any]:
+        """A stream whose batches get typed columns; `data` is read for them, and left out where it is not wanted."""
+        drop = "data" not in (ticket.columns or SCHEMA.names)
         if drop:
             ticket = replace(ticket, columns=(*(ticket.columns or ()), "data"))
         schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
-        fields = () if payload is None else self._fields(payload, ticket)
-        if not fields:
-            return EventStream(self._open, ticket, schema, frames, count=self._count, progress=progress)
-        typed = TypedPayload(fields, drop=drop)
+        fields = self._fields(payload, ticket)
 
-        def open_typed(rest: Ticket) -> TypedReader:
+        def open_reader(rest: Ticket) -> TypedReader:
             return TypedReader(self._open(rest), TypedPayload(fields, drop=drop))
 
-        return EventStream(open_typed, ticket, typed.schema(schema), frames, count=self._count, progress=progress)
+        return EventStream(open_reader, ticket, TypedPayload(fields, drop=drop).schema(schema), frames, **more)
 
     @overload
     def read(
@@ -224,8 +222,8 @@ class EventClient(Closing):
         **options: Unpack[StreamOptions],
     ) -> Any:
         """All that `stream` with the same arguments gives, in one frame (``frames="arrow"``: one table)."""
-        check_frames(frames)
-        stream = self.stream(entity, start, end, **options)
+        wanted: Any = {**options, "frames": frames}
+        stream: EventStream[Any] = self.stream(entity, start, end, **wanted)
         if frames == "polars":
             return stream.to_polars()
         return stream.to_pandas() if frames == "pandas" else stream.to_arrow()
@@ -298,10 +296,7 @@ class EventClient(Closing):
         """What the server has of each entity type, by name."""
         with mapped_errors(self.url):
             infos = [json.loads(info.app_metadata) for info in self._connect().list_flights(options=_call_options())]
-        return {
-            info["entity_type"]: EntityInfo(info["events"], _moment(info["first"]), _moment(info["last"]))
-            for info in infos
-        }
+        return {info["entity_type"]: EntityInfo.of(info) for info in infos}
 
     def status(self) -> dict[str, Any]:
         """The state of bridge and log, as JSON values; docs/status.md explains each."""
@@ -353,7 +348,3 @@ class EventClient(Closing):
 
 def _call_options(seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
     return fl.FlightCallOptions(timeout=seconds)
-
-
-def _moment(text: str) -> datetime:
-    return EPOCH + timedelta(microseconds=parse_time(text))

@@ -11,18 +11,18 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 
 from fraiseql_events.closing import Closing
-from fraiseql_events.errors import EventsError, InvalidArgument, ServerUnavailable, StreamConsumed, StreamCut
+from fraiseql_events.errors import EventsError, ServerUnavailable, StreamConsumed, StreamCut
+from fraiseql_events.frames import DtypeBackend, Frames, check_frames, converter, pandas_options
 from fraiseql_events.html import card, table
 from fraiseql_events.prefetch import Prefetch
 from fraiseql_events.progress import DELAY_SECONDS, bar, in_notebook
 from fraiseql_events.ticket import Ticket
-from fraiseql_events.wording import near
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-Frames = Literal["polars", "pandas", "arrow"]
-FRAMES: Final = ("polars", "pandas", "arrow")
 F = TypeVar("F")
 
 #: A follower that hears not even a heartbeat for so long takes the server for dead.
@@ -48,12 +46,6 @@ _LONGEST_PAUSE: Final = 5.0
 #: A wait is cut into slices, so that an interrupt is seen soon.
 _SLICE: Final = 0.1
 _PENDING: Final = object()
-
-
-def check_frames(frames: str) -> None:
-    """Refuses a kind of frame that there is not."""
-    if frames not in FRAMES:
-        raise InvalidArgument(f"frames={frames!r} is unknown: polars, pandas or arrow{near(frames, FRAMES)}")
 
 
 class EventStream(Closing, Generic[F]):
@@ -84,7 +76,9 @@ class EventStream(Closing, Generic[F]):
         *,
         count: Callable[[Ticket], int | None] | None = None,
         progress: bool = True,
+        dtype_backend: DtypeBackend | None = None,
     ) -> None:
+        self._dtype_backend = dtype_backend
         self._open_reader = open_reader
         self._count = count
         self._progress = progress
@@ -113,7 +107,7 @@ class EventStream(Closing, Generic[F]):
 
     async def __aiter__(self) -> AsyncIterator[F]:
         """The same for asynchronous code; the event loop is free while a batch is awaited."""
-        convert, loop = converter(self._frames), asyncio.get_running_loop()
+        convert, loop = converter(self._frames, self._dtype_backend), asyncio.get_running_loop()
         self._start()
         try:
             while not self._ended:
@@ -149,9 +143,16 @@ class EventStream(Closing, Generic[F]):
             else cast("pl.DataFrame", pl.from_arrow(self.schema.empty_table()))
         )
 
-    def to_pandas(self, **options: Any) -> pd.DataFrame:
-        """All of it as a pandas frame; `options` are those of `pyarrow.Table.to_pandas`."""
-        return self.to_arrow().to_pandas(**options)
+    def to_pandas(self, *, dtype_backend: DtypeBackend | None = None, **options: Any) -> pd.DataFrame:
+        """All of it as a pandas frame.
+
+        Args:
+            dtype_backend: ``"numpy_nullable"`` or ``"pyarrow"``; without it what `EventClient.stream` was given.
+            options: those of `pyarrow.Table.to_pandas`.
+        """
+        backend = dtype_backend or self._dtype_backend
+        check_frames("pandas", backend)
+        return self.to_arrow().to_pandas(**pandas_options(backend), **options)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self.to_reader().__arrow_c_stream__(requested_schema)
@@ -188,7 +189,7 @@ class EventStream(Closing, Generic[F]):
         self._started = True
 
     def _convert_each(self) -> Iterator[F]:
-        convert = converter(self._frames)
+        convert = converter(self._frames, self._dtype_backend)
         with bar("following", shown=self._progress and self._ticket.mode == "streaming" and in_notebook()) as counter:
             for batch in self._each():
                 counter.update(batch.num_rows)
@@ -319,14 +320,3 @@ class EventStream(Closing, Generic[F]):
 
     def _place(self) -> str:
         return "at its start" if self.offset is None else f"after offset {self.offset}"
-
-
-def converter(frames: Frames) -> Callable[[pa.RecordBatch], Any]:
-    """What makes a frame of a batch. Imports the frame's library."""
-    if frames == "polars":
-        import polars as pl
-
-        return cast("Callable[[pa.RecordBatch], Any]", pl.from_arrow)
-    if frames == "pandas":
-        return cast("Callable[[pa.RecordBatch], Any]", pa.RecordBatch.to_pandas)
-    return lambda batch: batch

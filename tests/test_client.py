@@ -270,6 +270,29 @@ def test_an_unreachable_server_says_how_to_start_one(monkeypatch: pytest.MonkeyP
             ask()  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("backend", "offset", "text"),
+    [("numpy_nullable", "Int64", "string"), ("pyarrow", "int64[pyarrow]", "string[pyarrow]")],
+)
+def test_pandas_columns_are_of_the_kind_that_is_wanted(filled: Fill, backend: Any, offset: str, text: str) -> None:
+    client = EventClient(filled(an_event(data={"n": 1}), an_event(data={})).url)
+    wanted: Any = {
+        "columns": ["offset", "event_id"],
+        "payload": {"n": int},
+        "frames": "pandas",
+        "dtype_backend": backend,
+    }
+    for frame in (client.read("Order", **wanted), next(iter(client.stream("Order", **wanted)))):
+        assert frame["offset"].dtype == frame["n"].dtype == offset
+        assert frame["event_id"].dtype == text
+        assert frame["n"].isna().tolist() == [False, True]
+    assert client.stream("Order", columns=["offset"]).to_pandas(dtype_backend=backend)["offset"].dtype == offset
+    with pytest.raises(InvalidArgument, match=r"dtype_backend='numpy' is unknown: numpy_nullable or pyarrow"):
+        client.read("Order", frames="pandas", dtype_backend="numpy")  # type: ignore[call-overload]
+    with pytest.raises(InvalidArgument, match="is for frames='pandas', not 'polars'"):
+        client.read("Order", dtype_backend=backend)
+
+
 def test_an_address_needs_no_scheme() -> None:
     assert EventClient("localhost:50051").url == "grpc://localhost:50051"
     assert EventClient("[::1]:50051").url == "grpc://[::1]:50051"
