@@ -65,6 +65,7 @@ PROGRAMS: Final = (
         "first_batch", "first_batch", "The first batch of a long history",
         (), ("--small", "200000", "--large", "2000000", *_LITTLE), ("small", "large"), histories=True,
     ),
+    Program("payload", "payload", "Typed payload columns", (), ("--events", "100000", *_LITTLE), _INGEST),
     Program("memory", "memory", "Memory under load", (), ("--events", "1000000"), ("serve",)),
     Program(
         "startup", "startup", "From a fresh Python to the first answer",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraiseql_events.duck import ChangingTable, connect
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.event import LOG_SCHEMA
 from fraiseql_events.timestamps import TIMESTAMP
@@ -118,8 +119,8 @@ class TypedPayload:
     def __init__(self, fields: tuple[Field, ...], *, drop: bool = False) -> None:
         self.fields = fields
         self._drop = drop
-        self._query = _query(fields)
-        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._batch = ChangingTable(pa.schema([("data", pa.string())]))
+        self._query: duckdb.DuckDBPyRelation | None = None
 
     def schema(self, schema: pa.Schema) -> pa.Schema:
         """The columns of a batch, and the typed ones behind them."""
@@ -138,13 +139,11 @@ class TypedPayload:
         return pa.RecordBatch.from_arrays(columns, schema=schema), misfits
 
     def _read(self, data: pa.StringArray) -> pa.Table:
-        if self._connection is None:
-            self._connection = connect()
-        self._connection.register("batch", pa.table({"data": data}))
-        try:
-            return self._connection.sql(self._query).to_arrow_table()
-        finally:
-            self._connection.unregister("batch")
+        if self._query is None:
+            connection = connect()
+            connection.register("batch", self._batch)
+            self._query = connection.sql(_query(self.fields))
+        return self._batch.answer(self._query, pa.table({"data": data}))
 
 
 def infer(sample: pa.Table) -> tuple[Field, ...]:
@@ -178,15 +177,6 @@ def describe(sample: pa.Table, fields: tuple[Field, ...]) -> pl.DataFrame:
         examples = ", ".join(map(str, values.head(EXAMPLES)))
         rows.append((field.path, str(column.dtype), there.mean(), examples))
     return pl.DataFrame(rows, schema=["field", "type", "present", "examples"], orient="row")
-
-
-def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB of our own; times without a zone are UTC."""
-    import duckdb
-
-    connection = duckdb.connect(":memory:", config={"threads": 1, "autoinstall_known_extensions": False})
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
 
 
 def _field(path: object, kind: object) -> Field:

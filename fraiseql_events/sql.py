@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from fraiseql_events.duck import connect
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
-from fraiseql_events.payload import connect
 from fraiseql_events.wording import near
 
 if TYPE_CHECKING:

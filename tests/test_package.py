@@ -21,7 +21,7 @@ DOCS = ROOT.parent
 #: From the top of the house to its bottom: a room imports what stands above it. `cli` and `demo` stand below all.
 ROOMS = [
     ("errors", "arrays", "closing", "wording", "timestamps", "event", "time_range", "ticket", "progress", "shop"),
-    ("html", "served", "status_view", "payload", "entity_info", "frames"),
+    ("duck", "html", "served", "status_view", "payload", "entity_info", "frames"),
     ("bridge",),
     ("log",),
     ("flight",),

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from fraiseql_events.arrays import integers, truths
 from fraiseql_events.bridge.messages import Integers
+from fraiseql_events.duck import ChangingTable, connect
 
 log: Final = logging.getLogger(__name__)
 
@@ -118,20 +119,6 @@ class Layout:
         return f"concat({', '.join(parts)}, '{literal[:-1]}}}')"
 
 
-class _Source:
-    """What the queries know as ``texts``: other texts each time, so that each query is bound once only.
-
-    Attributes:
-        table: its column ``text``.
-    """
-
-    def __init__(self) -> None:
-        self.table = _table(pa.nulls(0, pa.string()))
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.table.__arrow_c_stream__(requested_schema)
-
-
 class BulkReader:
     """Reads JSON events in bulk; remembers the layouts that it has met. For one thread."""
 
@@ -139,10 +126,9 @@ class BulkReader:
         import duckdb  # it is loaded when there is much to read
 
         self._errors: tuple[type[Exception], ...] = (duckdb.Error,)
-        # one thread: it is faster than JetStream alone can send
-        self._connection = duckdb.connect(":memory:", config={"threads": 1, "autoinstall_known_extensions": False})
-        self._source = _Source()
-        self._connection.register("texts", self._source)
+        self._connection = connect()  # its one thread is faster than JetStream alone can send
+        self._texts = ChangingTable(pa.schema([("text", pa.string())]))
+        self._connection.register("texts", self._texts)
         self._layouts: OrderedDict[Layout, duckdb.DuckDBPyRelation | None] = OrderedDict()
         self._skip = self._pause = 0
 
@@ -188,15 +174,12 @@ class BulkReader:
 
     def _read(self, layout: Layout, texts: pa.BinaryArray) -> tuple[pa.Table | None, Any]:
         """The events that have this layout, and for each text whether it is one of them."""
-        self._source.table, empty = _table(texts.view(pa.string())), self._source.table
         try:
             query = self._layouts[layout] = self._layouts[layout] or self._connection.sql(layout.query())
-            table = query.to_arrow_table()
+            table = self._texts.answer(query, pa.table({"text": texts.view(pa.string())}))
         except self._errors as error:
             log.warning("JSON is read one event at a time: %s", str(error).splitlines()[0])
             return None, None
-        finally:
-            self._source.table = empty  # the texts are not held
         whole = _truths(table["is_whole"]) & ~_may_differ(texts, table["data"])
         table = table.drop_columns("is_whole")
         return (table if whole.all() else table.filter(truths(whole))), whole
@@ -211,10 +194,6 @@ def bulk_reader() -> BulkReader:
         _readers.reader = BulkReader()
     reader: BulkReader = _readers.reader
     return reader
-
-
-def _table(texts: pa.StringArray) -> pa.Table:
-    return pa.table({"text": texts})
 
 
 def _truths(column: pa.ChunkedArray) -> Any:
