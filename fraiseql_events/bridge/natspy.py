@@ -111,7 +111,7 @@ class _BulkParser(Parser):
             return start
         found = cut_run(buffer, start, stop)
         if found is None or len(found[0]) < _SHORT_RUN:
-            self._skip = self._pause = min(2 * self._pause, _MOST_SKIPPED)
+            self._skip = self._pause = min(4 * self._pause, _MOST_SKIPPED)
         else:
             self._pause = 1  # a lone frame between two runs says nothing of what comes
         if found is None or found[1] not in self.sinks:

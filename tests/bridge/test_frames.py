@@ -212,7 +212,7 @@ def test_many_frames_that_are_no_run_are_not_tried_each_time(monkeypatch: pytest
         return collector
 
     assert asyncio.run(cut()).messages == messages
-    assert tried < 15
+    assert tried < 10
 
 
 def test_a_word_of_the_server_between_two_runs_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
