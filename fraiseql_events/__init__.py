@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StreamMismatch,
     )
     from fraiseql_events.event import SCHEMA
+    from fraiseql_events.live.dashboard import Live
     from fraiseql_events.log import LogOptions
     from fraiseql_events.service import Service, serve
     from fraiseql_events.stream import EventStream
@@ -41,6 +42,7 @@ _HOME = {
     "EventStream": "stream",
     "EventsError": "errors",
     "InvalidArgument": "errors",
+    "Live": "live.dashboard",
     "LogOptions": "log",
     "NatsUnavailable": "errors",
     "SCHEMA": "event",
@@ -64,6 +66,7 @@ __all__ = [
     "EventStream",
     "EventsError",
     "InvalidArgument",
+    "Live",
     "LogOptions",
     "NatsUnavailable",
     "ServerError",

@@ -20,6 +20,7 @@ class Kernel:
     Attributes:
         error: what the last cell showed of its error, line by line.
         text: what it showed as plain text.
+        heard: every message on the kernel's output channel while the last cell ran, those of threads too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,12 +84,14 @@ class Kernel:
         """What the cell prints until it has said something, or ended; the name of its error."""
         printed, error = "", None
         self.error, self._html, self.text = [], "", ""
+        self.heard: list[dict[str, Any]] = []
         deadline = time.monotonic() + seconds
         while says is None or printed != says:
             try:
                 found: dict[str, Any] = self.client.get_iopub_msg(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
                 raise AssertionError(f"the cell did not end; it printed {printed!r}") from None
+            self.heard.append(found)
             if found["parent_header"].get("msg_id") != self._message:
                 continue
             kind, content = found["msg_type"], found["content"]
