@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StreamConsumed,
         StreamCut,
         StreamMismatch,
+        Unauthenticated,
     )
     from fraiseql_events.event import SCHEMA
     from fraiseql_events.live.dashboard import Live
@@ -56,6 +57,7 @@ _HOME = {
     "StreamCut": "errors",
     "StreamMismatch": "errors",
     "Ticket": "ticket",
+    "Unauthenticated": "errors",
     "serve": "service",
 }
 
@@ -79,6 +81,7 @@ __all__ = [
     "StreamCut",
     "StreamMismatch",
     "Ticket",
+    "Unauthenticated",
     "__version__",
     "serve",
 ]

@@ -20,12 +20,13 @@ from fraiseql_events.html import card
 from fraiseql_events.lazy import lazy_frame
 from fraiseql_events.live.opening import open_live
 from fraiseql_events.payload import SAMPLE, Field, TypedPayload, describe, fields_of, infer
-from fraiseql_events.served import newest
+from fraiseql_events.served import newest, token_of
 from fraiseql_events.sql import run as run_sql
 from fraiseql_events.status_view import status_card
 from fraiseql_events.stream import EventStream
 from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Compression, Ticket
 from fraiseql_events.time_range import Time, end_micros, start_micros
+from fraiseql_events.token import check_token
 from fraiseql_events.typed_reader import TypedReader
 
 if TYPE_CHECKING:
@@ -46,18 +47,20 @@ class EventClient(Closing):
     Args:
         url: the server's address; without one that of the newest service in this process (of ``%fraiseql serve`` in a
             notebook), without that FRAISEQL_EVENTS_URL, and without that grpc://localhost:50051.
+        token: what the server wants of its clients; without one that of the service in this process, or else
+            FRAISEQL_EVENTS_TOKEN.
 
     Raises:
-        InvalidArgument: the address is none.
+        InvalidArgument: the address is none, or the token.
 
     Example:
         >>> EventClient(url).read("Order", "2026-01-01", "2026-01-31", columns=["entity_id", "timestamp"]).shape
         (2, 2)
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
         self.url = check_url(newest() or os.environ.get(URL_VARIABLE) or DEFAULT_URL if url is None else url)
-        self._connection = Connection(self.url)
+        self._connection = Connection(self.url, check_token(token_of(self.url) if token is None else token))
 
     @overload
     def stream(

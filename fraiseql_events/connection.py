@@ -13,7 +13,7 @@ import pyarrow.flight as fl
 from fraiseql_events.client_errors import mapped_errors
 from fraiseql_events.closing import Closing
 from fraiseql_events.entity_info import EntityInfo
-from fraiseql_events.flight_reader import FlightReader
+from fraiseql_events.flight_reader import FlightReader, call_options
 from fraiseql_events.ticket import Ticket
 
 CALL_SECONDS: Final = 30.0
@@ -26,34 +26,36 @@ class Connection(Closing):
 
     Args:
         url: the server's address.
+        token: what it wants of its clients, if anything.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url
+        self._token = token
         self._lock = threading.Lock()
         self._client: fl.FlightClient | None = None
 
     def open(self, ticket: Ticket) -> FlightReader:
         """Asks for a stream, on a connection of its own."""
-        return FlightReader(self.url, ticket, partial(mapped_errors, self.url))
+        return FlightReader(self.url, ticket, partial(mapped_errors, self.url), self._token)
 
     def entities(self) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
         with mapped_errors(self.url):
-            infos = [json.loads(info.app_metadata) for info in self._flight().list_flights(options=_options())]
+            infos = [json.loads(info.app_metadata) for info in self._flight().list_flights(options=self._options())]
         return {info["entity_type"]: EntityInfo.of(info) for info in infos}
 
     def count(self, ticket: Ticket) -> int | None:
         """How many events a ticket asks for; None where the server does not know."""
         descriptor = fl.FlightDescriptor.for_command(ticket.encode())
         with mapped_errors(self.url):
-            total = self._flight().get_flight_info(descriptor, options=_options(LOOK_SECONDS)).total_records
+            total = self._flight().get_flight_info(descriptor, options=self._options(LOOK_SECONDS)).total_records
         return None if total < 0 else int(total)
 
     def act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
         """What an action answers, object by object."""
         with mapped_errors(self.url):
-            for result in self._flight().do_action(fl.Action(name, b""), options=_options(seconds)):
+            for result in self._flight().do_action(fl.Action(name, b""), options=self._options(seconds)):
                 yield json.loads(result.body.to_pybytes())
 
     def close(self) -> None:
@@ -69,6 +71,5 @@ class Connection(Closing):
                 self._client = fl.FlightClient(self.url)
             return self._client
 
-
-def _options(seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
-    return fl.FlightCallOptions(timeout=seconds)
+    def _options(self, seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
+        return call_options(self._token, seconds)
