@@ -1,6 +1,6 @@
 """Keeps notebooks/ clean: `--run` runs them anew and keeps what they show, `--check` says what is not clean.
 
-Clean is: no metadata but the kernel's name, cells numbered from 1, no state of widgets, nothing printed to the error
+Clean is: no metadata but the kernel's name, cells numbered from 1, of widgets only their picture, nothing printed to the error
 stream, and no path of a machine.
 """
 
@@ -42,7 +42,7 @@ def _cleaned_output(output: Any) -> Any:
         return None
     if "data" in output:
         output.metadata = nbformat.from_dict({})
-        if "application/vnd.jupyter.widget-view+json" in output.data:
+        if output.data.pop("application/vnd.jupyter.widget-view+json", None) and set(output.data) <= {"text/plain"}:
             return None
     return output
 

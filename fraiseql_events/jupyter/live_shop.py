@@ -24,6 +24,7 @@ log: Final = logging.getLogger(__name__)
 
 #: A day of the shop takes so long: its rhythm, its sale and its failing carrier can be watched.
 DAY_SECONDS: Final = 120.0
+SHORTEST_DAY: Final = 5.0
 MOST_RATE: Final = 5_000
 DEFAULT_RATE: Final = 20
 _TICK: Final = 0.05
@@ -39,17 +40,20 @@ class LiveShop(Closing):
         nats: the NATS server to publish to.
         rate: events a second, on an average; by day and night it goes up and down.
         seed: another one makes another shop.
+        day: how many seconds its days take.
 
     Raises:
-        InvalidArgument: the rate is none that it can keep.
+        InvalidArgument: the rate is none that it can keep, or the day is too short.
     """
 
-    def __init__(self, nats: str, *, rate: float = DEFAULT_RATE, seed: int = 1) -> None:
+    def __init__(self, nats: str, *, rate: float = DEFAULT_RATE, seed: int = 1, day: float = DAY_SECONDS) -> None:
         if not 0 < rate <= MOST_RATE:
             raise InvalidArgument(
                 f"the rate {rate:g} must be more than 0, and {MOST_RATE:,} events a second at the most"
             )
-        self.rate, self.seed = rate, seed
+        if not SHORTEST_DAY <= day <= _DAY:
+            raise InvalidArgument(f"the day {day:g} must have {SHORTEST_DAY:g} to {_DAY:,} seconds")
+        self.rate, self.seed, self.day = rate, seed, day
         self.published = 0
         self._nats = nats
         self._closing = threading.Event()
@@ -62,7 +66,8 @@ class LiveShop(Closing):
         self._thread.join()
 
     def __repr__(self) -> str:
-        state = "closed" if not self._thread.is_alive() else f"{self.rate:g} events a second, a day in two minutes"
+        pace = f"{self.rate:g} events a second, a day in {self.day:g} seconds"
+        state = pace if self._thread.is_alive() else "closed"
         return f"<a shop: {state}, {self.published:,} events so far>"
 
     def _run(self) -> None:
@@ -98,8 +103,8 @@ class LiveShop(Closing):
 
     def _events(self) -> Iterator[tuple[float, Event]]:
         """The shop's changes, each with the moment (seconds since the epoch) at which it happens here."""
-        began, speed = time.time(), _DAY / DAY_SECONDS
-        per_day = max(1, round(self.rate * DAY_SECONDS / _EVENTS_PER_CHANGE))
+        began, speed = time.time(), _DAY / self.day
+        per_day = max(1, round(self.rate * self.day / _EVENTS_PER_CHANGE))
         for event in Shop(self.seed, per_day=per_day, story=True):
             passed = (datetime.fromisoformat(event["timestamp"]) - START).total_seconds() / speed
             now = datetime.fromtimestamp(began + passed, UTC).isoformat(timespec="microseconds")

@@ -16,7 +16,7 @@ from fraiseql_events.bridge.publisher import publish as send
 from fraiseql_events.client import EventClient
 from fraiseql_events.errors import InvalidArgument, ServiceError
 from fraiseql_events.jupyter.following import follow
-from fraiseql_events.jupyter.live_shop import DEFAULT_RATE, LiveShop
+from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
 from fraiseql_events.jupyter.running import Running, Wanted, kernel
 from fraiseql_events.progress import bar
 from fraiseql_events.publishing import frame_messages
@@ -57,12 +57,13 @@ def serve(options: Namespace) -> Running:
 @magic_arguments("fraiseql demo")
 @argument("--rate", type=float, metavar="N", help=f"events a second, on an average ({DEFAULT_RATE})")
 @argument("--seed", type=int, default=1, metavar="N", help="another one makes another shop (1)")
+@argument("--day", type=float, metavar="SECONDS", help=f"how long its days take ({DAY_SECONDS:g})")
 def demo(options: Namespace) -> LiveShop:
     """Opens a shop whose days pass in two minutes, with a sale at noon and a carrier that fails.
 
     Orders, users and products change as in a database: the same for the same seed. If nothing serves yet, this does.
     """
-    return kernel.demo(rate=options.rate, seed=options.seed)
+    return kernel.demo(rate=options.rate, seed=options.seed, day=options.day)
 
 
 @magic_arguments("fraiseql restart")

@@ -17,7 +17,7 @@ from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import ServiceError
 from fraiseql_events.flight.server import parse_listen
-from fraiseql_events.jupyter.live_shop import DEFAULT_RATE, LiveShop
+from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
 from fraiseql_events.served import announce, withdraw
 from fraiseql_events.service import DEFAULT_LISTEN, DEFAULT_STORE, Service, ServiceOptions
 from fraiseql_events.status_view import status_card, status_text
@@ -216,14 +216,16 @@ class Kernel:
                 )
             return self.running
 
-    def demo(self, *, rate: float | None, seed: int) -> LiveShop:
-        """Opens a shop that publishes to the service's NATS server; one that is open goes on, at the rate wanted."""
+    def demo(self, *, rate: float | None, seed: int, day: float | None = None) -> LiveShop:
+        """Opens a shop that publishes to the service's NATS server; one that is as wanted goes on."""
         running = self.running or self.serve(Wanted())
         with self._lock:
             before = self.shop
-            if before is not None and rate in (None, before.rate) and seed == before.seed:
+            rate = (DEFAULT_RATE if before is None else before.rate) if rate is None else rate
+            day = (DAY_SECONDS if before is None else before.day) if day is None else day
+            if before is not None and (rate, seed, day) == (before.rate, before.seed, before.day):
                 return before
-            self.shop = LiveShop(running.status()["nats"], rate=DEFAULT_RATE if rate is None else rate, seed=seed)
+            self.shop = LiveShop(running.status()["nats"], rate=rate, seed=seed, day=day)
             if before is not None:
                 before.close()
             return self.shop
@@ -249,7 +251,7 @@ class Kernel:
             return self.serve(wanted or Wanted())
         running = self.serve(wanted or before.wanted, before.url.partition("://")[2])
         if shop is not None:
-            self.demo(rate=shop.rate, seed=shop.seed)
+            self.demo(rate=shop.rate, seed=shop.seed, day=shop.day)
         return running
 
 

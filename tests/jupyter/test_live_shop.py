@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from fraiseql_events import EventClient, InvalidArgument, serve
-from fraiseql_events.jupyter import live_shop
 from fraiseql_events.jupyter.live_shop import LiveShop
 from fraiseql_events.shop import FAILING, Shop
 from tests.waiting import until
@@ -38,14 +37,11 @@ def test_the_same_seed_is_the_same_shop_and_without_a_story_it_is_as_before() ->
     assert not any("campaign" in event["data"] for event in Shop(5).events(20_000))
 
 
-def test_a_live_shop_publishes_at_its_rate_what_happens_now(
-    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_shop, "DAY_SECONDS", 4.0)
+def test_a_live_shop_publishes_at_its_rate_what_happens_now(nats_url: str, tmp_path: Path) -> None:
     began = time.time()
     with (
         serve(nats=nats_url, listen="127.0.0.1:0", store=tmp_path / "store") as service,
-        LiveShop(nats_url, rate=200, seed=4) as shop,
+        LiveShop(nats_url, rate=200, seed=4, day=5) as shop,
     ):
         until(lambda: shop.published > 800, 20)
         seconds = time.time() - began
@@ -63,3 +59,9 @@ def test_a_live_shop_publishes_at_its_rate_what_happens_now(
 def test_a_rate_that_cannot_be_kept_is_one_sentence(rate: float) -> None:
     with pytest.raises(InvalidArgument, match="events a second at the most"):
         LiveShop("nats://127.0.0.1:1", rate=rate)
+
+
+@pytest.mark.parametrize("day", [0, 4.9, 86_401, float("nan")])
+def test_a_day_that_is_too_short_or_too_long_is_one_sentence(day: float) -> None:
+    with pytest.raises(InvalidArgument, match="must have 5 to 86,400 seconds"):
+        LiveShop("nats://127.0.0.1:1", day=day)
