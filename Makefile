@@ -31,10 +31,9 @@ soak: $(STAMP) ## set up, and make trouble for ten minutes, or for SECONDS=60, u
 bench: $(STAMP) ## set up, run every benchmark, and write docs/benchmarks.md; QUICK=1 is a look at small sizes
 	$(BIN)/python -m benchmarks.report $(if $(QUICK),--quick)
 
-docs: $(STAMP) ## build the site into site/; a warning is an error
-	rm -rf site
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs . site
-	rm -r site/.doctrees
+docs: $(STAMP) ## build the site into docs/_build/html; a warning is an error
+	rm -rf docs/_build
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs -d docs/_build/doctrees . docs/_build/html
 
 lint: $(STAMP) ## look for mistakes and for code that is not formatted
 	$(BIN)/ruff check .
@@ -50,5 +49,5 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

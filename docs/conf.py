@@ -21,7 +21,7 @@ version = release = fraiseql_events.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md"]
-exclude_patterns = [".venv", "site"]
+exclude_patterns = [".venv", "docs/_build"]
 highlight_language = "text"
 smartquotes_action = "D"  # dashes: quotes are often of code
 nitpicky = True
