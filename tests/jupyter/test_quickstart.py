@@ -15,7 +15,7 @@ while "Order" not in client.entities(): time.sleep(0.1)
 
 def test_the_cells_of_the_quickstart_run(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
-    load, read, typed, sql, live = re.findall(r"```\n(.*?)```", page, re.DOTALL)
+    load, read, typed, sql, live = re.findall(r"```ipython3\n(.*?)```", page, re.DOTALL)
     with Kernel(tmp_path) as kernel:
         kernel.run(load)
         kernel.run(read)
