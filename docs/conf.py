@@ -50,8 +50,8 @@ html_show_copyright = False
 templates_path = ["_templates"]
 html_additional_pages = {"index": "redirect.html"}
 
-#: `EventClient` and `serve` make these: nobody calls them.
-MADE_BY_OTHERS = ("EventStream", "Service")
+#: `EventClient` and `serve` make these; nobody else does.
+MADE_BY_OTHERS = ("EventStream", "Live", "Service")
 
 
 def _as_written(app: Sphinx, what: str, name: str, thing: Any, *_: Any) -> tuple[str, str | None] | None:
@@ -67,6 +67,12 @@ def _as_written(app: Sphinx, what: str, name: str, thing: Any, *_: Any) -> tuple
     return text, None if returned in (inspect.Signature.empty, "None", "Any") else returned
 
 
+def _keep_colon(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Napoleon takes what stands before a colon in a property's first line for its type: so that is a comment."""
+    if what == "property":
+        lines[:0] = ["..", ""]
+
+
 def _types_beside_names(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Napoleon writes an attribute's type behind its description."""
     attribute = r"(\.\. attribute:: \w+\n)((?:(?!\.\. attribute::).)*?)\n   (:type: [^\n]+\n)"
@@ -80,4 +86,5 @@ def setup(app: Sphinx) -> None:
     analyzer.analyze()
     analyzer.overloads.clear()
     app.connect("autodoc-process-signature", _as_written)
+    app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before Napoleon
     app.connect("autodoc-process-docstring", _types_beside_names, priority=600)  # behind Napoleon

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         StreamConsumed,
         StreamCut,
         StreamMismatch,
+        Unauthenticated,
     )
     from fraiseql_events.event import SCHEMA
+    from fraiseql_events.live.dashboard import Live
     from fraiseql_events.log import LogOptions
     from fraiseql_events.service import Service, serve
     from fraiseql_events.stream import EventStream
@@ -41,6 +43,7 @@ _HOME = {
     "EventStream": "stream",
     "EventsError": "errors",
     "InvalidArgument": "errors",
+    "Live": "live.dashboard",
     "LogOptions": "log",
     "NatsUnavailable": "errors",
     "SCHEMA": "event",
@@ -54,6 +57,7 @@ _HOME = {
     "StreamCut": "errors",
     "StreamMismatch": "errors",
     "Ticket": "ticket",
+    "Unauthenticated": "errors",
     "serve": "service",
 }
 
@@ -64,6 +68,7 @@ __all__ = [
     "EventStream",
     "EventsError",
     "InvalidArgument",
+    "Live",
     "LogOptions",
     "NatsUnavailable",
     "ServerError",
@@ -76,6 +81,7 @@ __all__ = [
     "StreamCut",
     "StreamMismatch",
     "Ticket",
+    "Unauthenticated",
     "__version__",
     "serve",
 ]

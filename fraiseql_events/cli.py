@@ -115,6 +115,10 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument(
         "--max-streams", type=_positive, default=300, metavar="N", help="have N streams open at once at the most (300)"
     )
+    serve.add_argument(
+        "--token", metavar="TEXT",
+        help="what every client must bring; better FRAISEQL_EVENTS_TOKEN, which no list of processes shows",
+    )  # fmt: skip
     _add_source(serve)
     _add_keeping(serve)
 
@@ -180,6 +184,7 @@ def _add_nats_of_server(parser: argparse._ActionsContainer) -> None:
 
 def _add_url(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", metavar="URL", help="the Flight server (FRAISEQL_EVENTS_URL, else localhost:50051)")
+    parser.add_argument("--token", metavar="TEXT", help="what that server wants of its clients (FRAISEQL_EVENTS_TOKEN)")
 
 
 def _add_store(parser: argparse.ArgumentParser, *, required: bool) -> None:

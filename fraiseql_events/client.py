@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 import pyarrow as pa
-import pyarrow.flight as fl
 
 from fraiseql_events.arguments import Payload, StreamOptions, check_url, entity_type, integer, names
-from fraiseql_events.client_errors import mapped_errors
 from fraiseql_events.closing import Closing
+from fraiseql_events.connection import LOOK_SECONDS, Connection
 from fraiseql_events.entity_info import EntityInfo
 from fraiseql_events.errors import EventsError
 from fraiseql_events.event import LOG_SCHEMA, SCHEMA
-from fraiseql_events.flight_reader import FlightReader
 from fraiseql_events.frames import DtypeBackend, Frames, check_frames
 from fraiseql_events.html import card
 from fraiseql_events.lazy import lazy_frame
+from fraiseql_events.live.opening import open_live
 from fraiseql_events.payload import SAMPLE, Field, TypedPayload, describe, fields_of, infer
-from fraiseql_events.served import newest
+from fraiseql_events.served import newest, token_of
 from fraiseql_events.sql import run as run_sql
 from fraiseql_events.status_view import status_card
 from fraiseql_events.stream import EventStream
 from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Compression, Ticket
 from fraiseql_events.time_range import Time, end_micros, start_micros
+from fraiseql_events.token import check_token
 from fraiseql_events.typed_reader import TypedReader
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from fraiseql_events.live.dashboard import Live
+
 DEFAULT_URL: Final = "grpc://localhost:50051"
 URL_VARIABLE: Final = "FRAISEQL_EVENTS_URL"
-CALL_SECONDS: Final = 30.0
-#: So long a look at an object in a notebook may take.
-LOOK_SECONDS: Final = 2.0
 #: A list may be long.
 LIST_SECONDS: Final = 3600.0
 
@@ -51,19 +47,20 @@ class EventClient(Closing):
     Args:
         url: the server's address; without one that of the newest service in this process (of ``%fraiseql serve`` in a
             notebook), without that FRAISEQL_EVENTS_URL, and without that grpc://localhost:50051.
+        token: what the server wants of its clients; without one that of the service in this process, or else
+            FRAISEQL_EVENTS_TOKEN.
 
     Raises:
-        InvalidArgument: the address is none.
+        InvalidArgument: the address is none, or the token.
 
     Example:
         >>> EventClient(url).read("Order", "2026-01-01", "2026-01-31", columns=["entity_id", "timestamp"]).shape
         (2, 2)
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
         self.url = check_url(newest() or os.environ.get(URL_VARIABLE) or DEFAULT_URL if url is None else url)
-        self._lock = threading.Lock()
-        self._connection: fl.FlightClient | None = None
+        self._connection = Connection(self.url, check_token(token_of(self.url) if token is None else token))
 
     @overload
     def stream(
@@ -160,10 +157,10 @@ class EventClient(Closing):
             compression=compression,
             mode="streaming" if follow else "batch",
         )
-        more: dict[str, Any] = {"count": self._count, "progress": progress, "dtype_backend": dtype_backend}
+        more: dict[str, Any] = {"count": self._connection.count, "progress": progress, "dtype_backend": dtype_backend}
         if payload is None:
             schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
-            return EventStream(self._open, ticket, schema, frames, **more)
+            return EventStream(self._connection.open, ticket, schema, frames, **more)
         return self._typed_stream(ticket, payload, frames, **more)
 
     def _typed_stream(self, ticket: Ticket, payload: Payload, frames: Frames, **more: Any) -> EventStream[Any]:
@@ -175,7 +172,7 @@ class EventClient(Closing):
         fields = self._fields(payload, ticket)
 
         def open_reader(rest: Ticket) -> TypedReader:
-            return TypedReader(self._open(rest), TypedPayload(fields, drop=drop))
+            return TypedReader(self._connection.open(rest), TypedPayload(fields, drop=drop))
 
         return EventStream(open_reader, ticket, TypedPayload(fields, drop=drop).schema(schema), frames, **more)
 
@@ -251,6 +248,42 @@ class EventClient(Closing):
 
         return lazy_frame(open_stream, whole.schema)
 
+    def live(
+        self,
+        entity: str = "*",
+        *,
+        value: str | None = None,
+        by: str | None = None,
+        start: Time | None = None,
+        event_types: Sequence[str] | None = None,
+        seconds: float = 60.0,
+    ) -> Live:
+        """A dashboard of what happens now: rate, totals, a rolling chart, the newest events, and in a notebook buttons.
+
+        Args:
+            entity: an entity type, or ``"*"`` for all.
+            value: a number in `data` that is summed, such as ``"total"`` or ``"address.floor"``.
+            by: what tells groups apart: a column such as ``"event_type"``, or a field of `data`, such as ``"status"``.
+                By default the event type; of all entity types, the entity type.
+            start: count from then on; without it from as long ago as the chart goes back.
+            event_types: only events of these types.
+            seconds: how much time the chart has, in 60 bins.
+
+        Returns:
+            A dashboard that reads already, in a thread of its own.
+
+        Raises:
+            InvalidArgument: a field is none that holds one value, or the time is none.
+
+        Example:
+            >>> with EventClient(url).live("Order", value="total", by="status") as dashboard:
+            ...     dashboard.totals().columns
+            ['status', 'events', 'values', 'sum']
+        """
+        return open_live(
+            self.stream, self.status, entity, value=value, by=by, start=start, event_types=event_types, seconds=seconds
+        )
+
     def sql(self, query: str) -> pl.DataFrame:
         """The answer of DuckDB to a SELECT over entity types as tables; ``events`` is all of them.
 
@@ -290,61 +323,31 @@ class EventClient(Closing):
         limit = SAMPLE if ticket.limit is None else min(SAMPLE, ticket.limit)
         sample = replace(ticket, columns=("data",), limit=limit, mode="batch", after_offset=None, history=None)
         schema = pa.schema([LOG_SCHEMA.field("data")])
-        return infer(EventStream(self._open, sample, schema, "arrow", progress=False).to_arrow())
+        return infer(EventStream(self._connection.open, sample, schema, "arrow", progress=False).to_arrow())
 
     def entities(self) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
-        with mapped_errors(self.url):
-            infos = [json.loads(info.app_metadata) for info in self._connect().list_flights(options=_call_options())]
-        return {info["entity_type"]: EntityInfo.of(info) for info in infos}
+        return self._connection.entities()
 
     def status(self) -> dict[str, Any]:
         """The state of bridge and log, as JSON values; docs/status.md explains each."""
-        (status,) = self._act("status")
+        (status,) = self._connection.act("status")
         return status
 
     def dead_letters(self) -> Iterator[dict[str, Any]]:
         """What could not be read: for each its sequence, line, subject, time, reason and payload."""
-        yield from self._act("dead-letters", seconds=LIST_SECONDS)
+        yield from self._connection.act("dead-letters", LIST_SECONDS)
 
     def close(self) -> None:
         """Closes the connection; again does nothing. The client may be used again."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connection.close()
 
     def __repr__(self) -> str:
         return f"EventClient({self.url!r})"
 
     def _repr_html_(self) -> str:
         try:
-            (status,) = self._act("status", LOOK_SECONDS)
+            (status,) = self._connection.act("status", LOOK_SECONDS)
         except EventsError as error:
             return card("EventClient", [("address", self.url), ("state", error)])
         return status_card("EventClient", self.url, status)
-
-    def _connect(self) -> fl.FlightClient:
-        with self._lock:
-            if self._connection is None:
-                self._connection = fl.FlightClient(self.url)
-            return self._connection
-
-    def _open(self, ticket: Ticket) -> FlightReader:
-        return FlightReader(self.url, ticket, partial(mapped_errors, self.url))
-
-    def _count(self, ticket: Ticket) -> int | None:
-        """How many events a ticket asks for; None where the server does not know."""
-        descriptor = fl.FlightDescriptor.for_command(ticket.encode())
-        with mapped_errors(self.url):
-            total = self._connect().get_flight_info(descriptor, options=_call_options(LOOK_SECONDS)).total_records
-        return None if total < 0 else int(total)
-
-    def _act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
-        with mapped_errors(self.url):
-            for result in self._connect().do_action(fl.Action(name, b""), options=_call_options(seconds)):
-                yield json.loads(result.body.to_pybytes())
-
-
-def _call_options(seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
-    return fl.FlightCallOptions(timeout=seconds)

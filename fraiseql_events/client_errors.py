@@ -9,7 +9,14 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from fraiseql_events.errors import EventsError, InvalidArgument, ServerError, ServerUnavailable, StreamCut
+from fraiseql_events.errors import (
+    EventsError,
+    InvalidArgument,
+    ServerError,
+    ServerUnavailable,
+    StreamCut,
+    Unauthenticated,
+)
 
 _BUSY: Final = "resource exhausted: "
 _UNREACHABLE: Final = ("failed to connect", "onnection refused", "errors resolving", "omain name not found")
@@ -25,6 +32,8 @@ def mapped_errors(url: str) -> Iterator[None]:
     except (fl.FlightUnavailableError, fl.FlightTimedOutError, fl.FlightCancelledError) as error:
         # cancelled: by a server that ends; what we cancel ourselves nobody reads any more
         raise _unavailable(url, error) from error
+    except fl.FlightUnauthenticatedError as error:
+        raise Unauthenticated(f"the server at {url} answered: {_sentence(error)}") from error
     except pa.ArrowInvalid as error:
         raise InvalidArgument(_sentence(error)) from error
     except (fl.FlightError, pa.ArrowException, OSError) as error:

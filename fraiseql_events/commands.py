@@ -48,7 +48,7 @@ def serve(options: Namespace) -> int:
     stopped = _stop_on_signals()
     _raise_file_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
-    wanted = _service_options(options, listen=options.listen, max_streams=options.max_streams)
+    wanted = _service_options(options, listen=options.listen, max_streams=options.max_streams, token=options.token)
     try:
         service = Service(wanted, stopped=stopped)
     except EventsError:
@@ -98,7 +98,7 @@ def stream(options: Namespace) -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was read is kept, as with Ctrl-C
     kind = format_for(options.format, options.output)
-    with EventClient(options.url) as client:
+    with EventClient(options.url, token=options.token) as client:
         events = client.stream(
             options.entity,
             options.start,
@@ -157,7 +157,7 @@ def _nats_to_publish_to(options: Namespace) -> str:
 
     if options.nats is None and NATS_VARIABLE not in os.environ:
         try:
-            with EventClient(options.url) as client:
+            with EventClient(options.url, token=options.token) as client:
                 return str(client.status()["nats"])
         except EventsError:
             if options.url is not None:
@@ -167,7 +167,7 @@ def _nats_to_publish_to(options: Namespace) -> str:
 
 def status(options: Namespace) -> int:
     """Says how a server is doing."""
-    with EventClient(options.url) as client:
+    with EventClient(options.url, token=options.token) as client:
         found = client.status()
         if options.json:
             _print_json(found)
@@ -183,7 +183,7 @@ def dead_letters(options: Namespace) -> int:
     if options.replay or options.mended is not None:
         return _replay(options)
     kind = format_for(options.format, options.output)
-    with EventClient(options.url) as client:
+    with EventClient(options.url, token=options.token) as client:
         write(_letter_batches(client.dead_letters()), LISTED_LETTER_SCHEMA, kind, options.output)
     return 0
 
@@ -195,7 +195,7 @@ def _replay(options: Namespace) -> int:
     if options.format is not None or options.output is not None:
         raise InvalidArgument("--replay publishes and --output shows: do one after the other")
     mended = None if options.mended is None else read_mended(options.mended)
-    with EventClient(options.url) as client:
+    with EventClient(options.url, token=options.token) as client:
         status = client.status()
         target = StreamOptions(nats=_nats_read_by(options, status), stream=status["stream"])
         done = replay(client, target, mended)
@@ -214,7 +214,7 @@ def _nats_read_by(options: Namespace, status: dict[str, Any]) -> str:
     return nats_url(options.nats) if options.nats or NATS_VARIABLE in os.environ else str(status["nats"])
 
 
-def _service_options(options: Namespace, *, listen: str | None, **more: int) -> Any:
+def _service_options(options: Namespace, *, listen: str | None, **more: Any) -> Any:
     from fraiseql_events.log import LogOptions
     from fraiseql_events.service import ServiceOptions
 

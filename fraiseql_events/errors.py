@@ -5,6 +5,7 @@ EventsError
 ├── StreamConsumed       an EventStream was read a second time
 ├── ServerUnavailable    no Flight server answers at the address, or it is busy; also a ConnectionError
 ├── ServerError          the Flight server answered with an error
+│   ├── Unauthenticated  it wants a token, or another one
 │   └── StreamCut        the connection or the server broke off before the stream's end
 ├── NatsUnavailable      no NATS server answers, or JetStream is off; also a ConnectionError
 ├── StreamMismatch       the JetStream stream is not the one that the history knows
@@ -33,6 +34,7 @@ __all__ = [
     "StreamConsumed",
     "StreamCut",
     "StreamMismatch",
+    "Unauthenticated",
 ]
 
 
@@ -58,6 +60,10 @@ class ServerUnavailable(EventsError, ConnectionError):
 
 class ServerError(EventsError):
     """The Flight server answered with an error."""
+
+
+class Unauthenticated(ServerError):
+    """The Flight server wants a token, or another one."""
 
 
 class StreamCut(ServerError):

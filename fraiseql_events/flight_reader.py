@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from fraiseql_events.ticket import Ticket
+from fraiseql_events.token import HEADER, SCHEME
 
 #: A server that is well says what it can do at once.
 ANSWER_SECONDS: Final = 15.0
@@ -24,10 +25,18 @@ class FlightReader:
         url: the server's address.
         ticket: what is asked for.
         mapped_errors: makes Flight's errors ours.
+        token: what the server wants of its clients, if anything.
     """
 
-    def __init__(self, url: str, ticket: Ticket, mapped_errors: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        ticket: Ticket,
+        mapped_errors: Callable[[], AbstractContextManager[None]],
+        token: str | None = None,
+    ) -> None:
         self._ticket = ticket
+        self._token = token
         self._mapped_errors = mapped_errors
         # without a pool of its own, a channel would be given the dead connection of another to the same address
         self._connection = fl.FlightClient(url, generic_options=[("grpc.use_local_subchannel_pool", 1)])
@@ -44,7 +53,7 @@ class FlightReader:
         with self._mapped_errors():
             if self._reader is None:
                 self._find_out_whether_it_hangs()
-                self._reader = self._connection.do_get(fl.Ticket(self._ticket.encode()))
+                self._reader = self._connection.do_get(fl.Ticket(self._ticket.encode()), call_options(self._token))
                 if self._cancelled:
                     self._reader.cancel()
             return self._reader.read_chunk()
@@ -52,7 +61,7 @@ class FlightReader:
     def _find_out_whether_it_hangs(self) -> None:
         """By a call with a time limit: asking for a stream can have none, and cannot be given up."""
         try:
-            for _ in self._connection.list_actions(options=fl.FlightCallOptions(timeout=ANSWER_SECONDS)):
+            for _ in self._connection.list_actions(options=call_options(self._token, ANSWER_SECONDS)):
                 pass
         except pa.ArrowNotImplementedError:
             pass  # it answers
@@ -66,3 +75,9 @@ class FlightReader:
     def close(self) -> None:
         """Ends the connection. Not while another thread reads: pyarrow frees under it what it is using."""
         self._connection.close()
+
+
+def call_options(token: str | None, seconds: float | None = None) -> fl.FlightCallOptions:
+    """What goes with a call: the token, and how long it may take, if there is a limit."""
+    headers = None if token is None else [(HEADER.encode(), (SCHEME + token).encode())]
+    return fl.FlightCallOptions(timeout=seconds, headers=headers)

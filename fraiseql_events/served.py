@@ -6,23 +6,29 @@ import threading
 from typing import Final
 
 _lock: Final = threading.Lock()
-_addresses: Final[list[str]] = []
+#: And what each of them wants of its clients.
+_addresses: Final[dict[str, str | None]] = {}
 
 
-def announce(url: str) -> None:
-    """A server of this process, or one that it has started, answers there from now on."""
+def announce(url: str, token: str | None = None) -> None:
+    """A server of this process, or one that it has started, answers there from now on, to whoever has the token."""
     with _lock:
-        _addresses.append(url)
+        _addresses[url] = token
 
 
 def withdraw(url: str) -> None:
     """It answers no longer; one that was never announced is no error."""
     with _lock:
-        if url in _addresses:
-            _addresses.remove(url)
+        _addresses.pop(url, None)
 
 
 def newest() -> str | None:
     """The address announced last; None when nothing is served here."""
     with _lock:
-        return _addresses[-1] if _addresses else None
+        return next(reversed(_addresses), None)
+
+
+def token_of(url: str) -> str | None:
+    """What the server of this process at an address wants; None where there is none, or it wants nothing."""
+    with _lock:
+        return _addresses.get(url)

@@ -25,6 +25,7 @@ from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
 from fraiseql_events.served import announce, withdraw
 from fraiseql_events.status_view import status_card
+from fraiseql_events.token import check_token
 
 log: Final = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class ServiceOptions:
         subject: the subjects of it that are wanted.
         accept_stream: go on with another stream than the one that the store was filled from.
         max_streams: how many streams the server has open at once; each takes a thread.
+        token: what every client must bring; None reads FRAISEQL_EVENTS_TOKEN, and lets everybody ask without it. A
+            client in this process has it by itself.
         log: how events are kept.
     """
 
@@ -60,6 +63,7 @@ class ServiceOptions:
     subject: str = SUBJECT
     accept_stream: bool = False
     max_streams: int = MAX_STREAMS
+    token: str | None = field(default=None, repr=False)
     log: LogOptions = field(default_factory=LogOptions)
 
     def __post_init__(self) -> None:
@@ -70,6 +74,7 @@ class ServiceOptions:
         if type(self.max_streams) is not int or not 1 <= self.max_streams <= MOST_STREAMS:
             most = f"a whole number from 1 to {MOST_STREAMS}"
             raise InvalidArgument(f"max_streams is {self.max_streams!r}: it must be {most}")
+        check_token(self.token)
         if self.listen is not None:
             parse_listen(self.listen)
         if self.nats is not None:
@@ -118,11 +123,12 @@ class Service(Closing):
             stack.callback(self.bridge.stop)
             self.bridge.start(stopped=stopped)
             if options.listen is not None:
+                token = check_token(options.token)
                 self._server = EventServer(
-                    self.log, options.listen, status=self.status, max_streams=options.max_streams
+                    self.log, options.listen, status=self.status, max_streams=options.max_streams, token=token
                 )
                 stack.callback(self._server.close)
-                announce(self._server.url)
+                announce(self._server.url, token)
                 stack.callback(withdraw, self._server.url)
             self._stack = stack.pop_all()
 
@@ -219,6 +225,7 @@ def serve(
     subject: str = SUBJECT,
     accept_stream: bool = False,
     max_streams: int = MAX_STREAMS,
+    token: str | None = None,
     log: LogOptions | None = None,
 ) -> Service:
     """Starts bridge, log and Flight server in threads of this process, and returns at once.
@@ -234,6 +241,8 @@ def serve(
             lost messages that had been read), go on with what it has stored since, instead of `StreamMismatch`. An
             embedded server's stream is always gone on with.
         max_streams: how many streams the server has open at once; each takes a thread.
+        token: what every client must bring; None reads FRAISEQL_EVENTS_TOKEN, and lets everybody ask without it. A
+            client in this process has it by itself.
         log: how events are kept.
 
     Returns:
@@ -260,6 +269,7 @@ def serve(
         subject=subject,
         accept_stream=accept_stream,
         max_streams=max_streams,
+        token=token,
         log=log or LogOptions(),
     )
     return Service(options)

@@ -97,6 +97,7 @@ class EventStream(Closing, Generic[F]):
         self._failing_since: float | None = None
         self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
+        self._trouble: Exception | None = None
         self.schema: Final = schema
         self.offset: int | None = None
         self.history: str | None = ticket.history
@@ -160,6 +161,18 @@ class EventStream(Closing, Generic[F]):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
+    @property
+    def state(self) -> str:
+        """In words: not yet asked for, open, asking again (and why), read, or closed."""
+        trouble = self._trouble
+        states = (
+            (self._ended, "read"),
+            (self._closed, "closed"),
+            (trouble is not None, f"asking again: {trouble}"),
+            (self._started, "open"),
+        )
+        return next((state for holds, state in states if holds), "not yet asked for")
+
     def close(self) -> None:
         """Ends the stream, on the server too; again does nothing."""
         self._closed = True
@@ -172,19 +185,15 @@ class EventStream(Closing, Generic[F]):
             self.close()
 
     def __repr__(self) -> str:
-        return f"<EventStream of {', '.join(self.schema.names)}: {self._state()}, offset {self.offset}>"
+        return f"<EventStream of {', '.join(self.schema.names)}: {self.state}, offset {self.offset}>"
 
     def _repr_html_(self) -> str:
         facts = [
             ("asked for", self._ticket.encode().decode()),
-            ("state", self._state()),
+            ("state", self.state),
             ("read", f"{self.rows:,} events, up to offset {self.offset}" if self.rows else "nothing yet"),
         ]
         return card("EventStream", facts, table(("column", "type"), ((each.name, each.type) for each in self.schema)))
-
-    def _state(self) -> str:
-        states = ((self._ended, "read"), (self._closed, "closed"), (self._started, "open"), (True, "not yet asked for"))
-        return next(state for holds, state in states if holds)
 
     def _start(self) -> None:
         if self._started or self._closed:
@@ -274,6 +283,7 @@ class EventStream(Closing, Generic[F]):
         if self._retry_at and not self._answered:
             log.warning("the stream goes on %s", self._place())
         self._answered = True
+        self._trouble = None
         self._heard = time.monotonic()
         self._pause = _FIRST_PAUSE
         before = self.offset
@@ -310,6 +320,7 @@ class EventStream(Closing, Generic[F]):
             log.warning("%s; asking again %s", error, self._place())
             self.reconnects += 1
         self._answered = False
+        self._trouble = error
         self._prefetch = None
         self._retry_at = now + self._pause * random.uniform(0.5, 1.0)  # noqa: S311
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)

@@ -19,7 +19,9 @@ class Kernel:
 
     Attributes:
         error: what the last cell showed of its error, line by line.
+        printed: what it printed after the stop button was pressed.
         text: what it showed as plain text.
+        heard: every message on the kernel's output channel while the last cell ran, those of threads too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,6 +40,22 @@ class Kernel:
         """Runs a cell that goes on; returns when it has said something."""
         self._message = self.client.execute(code)
         assert self._listen(20, says)[0] == says
+
+    def start(self, code: str) -> None:
+        """Runs a cell that goes on; returns at once."""
+        self._message = self.client.execute(code)
+
+    def shown_within(self, seconds: float) -> list[dict[str, Any]]:
+        """What a cell that goes on shows within so many seconds: text and HTML, again for each time that it changes."""
+        shown, end = [], time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                found = self.client.get_iopub_msg(timeout=left)
+            except Empty:
+                break
+            if found["msg_type"] in ("display_data", "update_display_data"):
+                shown.append(found["content"]["data"])
+        return shown
 
     def run(self, code: str) -> str:
         """Runs a cell to its end; what it printed."""
@@ -71,7 +89,7 @@ class Kernel:
         """Presses the stop button; the error that the cell ends with, and the seconds that it took."""
         pressed = time.monotonic()
         self.manager.interrupt_kernel()
-        _, error = self._listen(20)
+        self.printed, error = self._listen(20)
         return error, time.monotonic() - pressed
 
     @property
@@ -83,12 +101,14 @@ class Kernel:
         """What the cell prints until it has said something, or ended; the name of its error."""
         printed, error = "", None
         self.error, self._html, self.text = [], "", ""
+        self.heard: list[dict[str, Any]] = []
         deadline = time.monotonic() + seconds
         while says is None or printed != says:
             try:
                 found: dict[str, Any] = self.client.get_iopub_msg(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
                 raise AssertionError(f"the cell did not end; it printed {printed!r}") from None
+            self.heard.append(found)
             if found["parent_header"].get("msg_id") != self._message:
                 continue
             kind, content = found["msg_type"], found["content"]

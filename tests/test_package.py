@@ -20,12 +20,25 @@ ROOT = Path(fraiseql_events.__file__).parent
 DOCS = ROOT.parent
 #: From the top of the house to its bottom: a room imports what stands above it. `cli` and `demo` stand below all.
 ROOMS = [
-    ("errors", "arrays", "closing", "wording", "timestamps", "event", "time_range", "ticket", "progress", "shop"),
+    (
+        "errors",
+        "arrays",
+        "closing",
+        "wording",
+        "timestamps",
+        "event",
+        "time_range",
+        "ticket",
+        "token",
+        "progress",
+        "shop",
+    ),
     ("duck", "html", "served", "status_view", "payload", "entity_info", "frames"),
     ("bridge",),
     ("log",),
     ("flight",),
-    ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "stream", "lazy", "sql", "client"),
+    ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "connection"),
+    ("stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
     ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli"),
     ("jupyter",),

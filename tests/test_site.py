@@ -81,8 +81,10 @@ def test_every_export_and_its_members_are_in_the_api_reference(site: Path) -> No
     for kind in map(vars(fraiseql_events).get, fraiseql_events.__all__):
         if inspect.isclass(kind) and not issubclass(kind, Exception):
             names += [f"{kind.__name__}.{name}" for name in vars(kind) if not name.startswith("_")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.rst"))
+    inner = {name for names in re.findall(r":exclude-members: (.*)", sources) for name in names.split(", ")}
     found = set(re.findall(r'id="fraiseql_events\.([\w.]+)"', pages))
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in found and name.partition(".")[2] not in inner]
     assert not missing, f"{', '.join(missing)}: on no page of docs/api; name it in one, with a docstring"
 
 

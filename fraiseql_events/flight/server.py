@@ -15,6 +15,7 @@ import pyarrow.flight as fl
 
 from fraiseql_events.errors import InvalidArgument, ServiceError
 from fraiseql_events.event import text_or_base64
+from fraiseql_events.flight.access import TokenRequired
 from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handler
 from fraiseql_events.flight.keepalive import Keepalive
 from fraiseql_events.flight.wire import LOOK_SECONDS, Request, wire_batches, wire_schema
@@ -48,6 +49,7 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         listen: ``HOST:PORT``; port 0 takes a free one.
         status: makes the answer to the action ``status``, JSON values only.
         max_streams: how many streams may be open at once; each takes a thread.
+        token: what every call must bring; None lets everybody ask.
 
     Raises:
         InvalidArgument: `listen` is no address.
@@ -55,7 +57,13 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
     """
 
     def __init__(
-        self, log: Log, listen: str, *, status: Callable[[], dict[str, Any]], max_streams: int = MAX_STREAMS
+        self,
+        log: Log,
+        listen: str,
+        *,
+        status: Callable[[], dict[str, Any]],
+        max_streams: int = MAX_STREAMS,
+        token: str | None = None,
     ) -> None:
         self._log = log
         self._status = status
@@ -68,7 +76,8 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         self._host, port = parse_listen(listen)
         check_free(self._host, port)
         # the base class serves from its constructor on: everything must be set before
-        super().__init__(f"grpc://{_bracketed(self._host)}:{port}")
+        middleware = None if token is None else {"token": TokenRequired(token)}
+        super().__init__(f"grpc://{_bracketed(self._host)}:{port}", middleware=middleware)
         self._keepalive = Keepalive(self.port)
 
     @property

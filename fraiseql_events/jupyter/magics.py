@@ -16,6 +16,7 @@ from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.publisher import publish as send
 from fraiseql_events.client import EventClient
 from fraiseql_events.errors import InvalidArgument, ServiceError
+from fraiseql_events.jupyter.following import follow
 from fraiseql_events.jupyter.live_shop import DEFAULT_RATE, LiveShop
 from fraiseql_events.jupyter.running import Running, Wanted, kernel
 from fraiseql_events.progress import bar
@@ -27,6 +28,7 @@ _serve_options: Final = (
     argument("--nats", metavar="URL", help="the NATS server to read from; without it one is started in the notebook"),
     argument("--store", metavar="PATH", default=DEFAULT_STORE, help=f"where history is kept ({DEFAULT_STORE})"),
     argument("--listen", metavar="HOST:PORT", help="where to answer (127.0.0.1:50051, or a free port if it is taken)"),
+    argument("--token", metavar="TEXT", help="what every client outside must bring (FRAISEQL_EVENTS_TOKEN)"),
     argument("--subprocess", action="store_true", help="in a process beside the kernel, instead of in its threads"),
 )
 
@@ -92,19 +94,22 @@ def status(options: Namespace) -> Running | EventClient:
 @argument("--columns", nargs="+", metavar="NAME", help="only these columns")
 @argument("--event-types", nargs="+", metavar="TYPE", help="only events of these types")
 @argument("--frames", choices=("polars", "pandas", "arrow"), default="polars", help="what to return (polars)")
+@argument("--follow", action="store_true", help="go on with what arrives, in a table that moves, until it is stopped")
 @argument("--url", metavar="URL", help="another server's address")
+@argument("--token", metavar="TEXT", help="what that server wants of its clients (FRAISEQL_EVENTS_TOKEN)")
 def stream(options: Namespace) -> Any:
-    """Events as a data frame: `df = %fraiseql stream Order --start 2026-01-01`."""
-    with EventClient(options.url) as client:
-        return client.read(
-            options.entity,
-            options.start,
-            options.end,
-            limit=options.limit,
-            columns=options.columns,
-            event_types=options.event_types,
-            frames=options.frames,
-        )
+    """Events as a data frame: `df = %fraiseql stream Order --start 2026-01-01`.
+
+    With `--follow` the stop button ends the cell well, and the frame has the newest 100,000 events at the most.
+    """
+    wanted = {name: getattr(options, name) for name in ("limit", "columns", "event_types")}
+    with EventClient(options.url, token=options.token) as client:
+        if options.follow:
+            wanted |= {"frames": "arrow", "progress": False}
+            return follow(
+                client.stream(options.entity, options.start, options.end, follow=True, **wanted), options.frames
+            )
+        return client.read(options.entity, options.start, options.end, frames=options.frames, **wanted)
 
 
 @magic_arguments("fraiseql publish")
@@ -128,13 +133,14 @@ def publish(options: Namespace, variables: dict[str, Any]) -> None:
 @magic_arguments("fraiseql sql")
 @argument("out", nargs="?", help="the name that the answer gets; without one it is shown")
 @argument("--url", metavar="URL", help="another server's address")
+@argument("--token", metavar="TEXT", help="what that server wants of its clients (FRAISEQL_EVENTS_TOKEN)")
 def sql(options: Namespace, variables: dict[str, Any], query: str | None) -> Any:
     """SQL over entity types as tables, in a cell of its own: `%%fraiseql sql`, and the query below."""
     if query is None:
         raise InvalidArgument("%fraiseql sql has no query: begin the cell with %%fraiseql sql, and write it below")
     if options.out is not None and not options.out.isidentifier():
         raise InvalidArgument(f"{options.out!r} is no name for a variable")
-    with EventClient(options.url) as client:
+    with EventClient(options.url, token=options.token) as client:
         answer = client.sql(query)
     if options.out is None:
         return answer
@@ -224,7 +230,13 @@ def _parse(parser: MagicArgumentParser, command: str, words: list[str]) -> Names
 
 
 def _wanted(options: Namespace) -> Wanted:
-    return Wanted(nats=options.nats, store=options.store, listen=options.listen, beside=options.subprocess)
+    return Wanted(
+        nats=options.nats,
+        store=options.store,
+        listen=options.listen,
+        token=options.token,
+        beside=options.subprocess,
+    )
 
 
 @magics_class

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import os
 import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from fraiseql_events.jupyter.live_shop import DEFAULT_RATE, LiveShop
 from fraiseql_events.served import announce, withdraw
 from fraiseql_events.service import DEFAULT_LISTEN, DEFAULT_STORE, Service, ServiceOptions
 from fraiseql_events.status_view import status_card, status_text
+from fraiseql_events.token import TOKEN_VARIABLE, check_token
 
 START_SECONDS: Final = 60
 END_SECONDS: Final = 15
@@ -33,18 +35,22 @@ class Wanted:
         nats: the NATS server's address; None embeds one.
         store: a local folder, or a URL that delta-rs takes.
         listen: ``HOST:PORT``; None is port 50051, or a free one where that is taken.
+        token: what every client must bring; None is FRAISEQL_EVENTS_TOKEN, or nothing.
         beside: whether it runs in a process beside the kernel.
     """
 
     nats: str | None = None
     store: str = DEFAULT_STORE
     listen: str | None = None
+    token: str | None = field(default=None, repr=False)
     beside: bool = False
 
     def options(self, address: str | None) -> ServiceOptions:
         """The same as a service takes it, at an address where none is wanted."""
         listen = self.listen or address or _default_listen()
-        return ServiceOptions(nats=self.nats, embedded=self.nats is None, store=self.store, listen=listen)
+        return ServiceOptions(
+            nats=self.nats, embedded=self.nats is None, store=self.store, listen=listen, token=self.token
+        )
 
 
 class _Served(Protocol):
@@ -120,6 +126,7 @@ class _Beside:
         nats = ["--embedded"] if options.embedded else ["--nats", str(options.nats)]
         command = [sys.executable, "-m", "fraiseql_events.jupyter.beside", *nats]
         command += ["--store", options.store, "--listen", str(options.listen)]
+        token = check_token(options.token)
         # in a session of its own: the stop button's signal goes to the kernel's whole group
         self._process = subprocess.Popen(
             command,
@@ -127,11 +134,12 @@ class _Beside:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | ({} if token is None else {TOKEN_VARIABLE: token}),
             start_new_session=True,
         )
         self.url = self._wait_until_ready()
-        self._client = EventClient(self.url)
-        announce(self.url)
+        self._client = EventClient(self.url, token=token)
+        announce(self.url, token)
 
     def status(self) -> dict[str, Any]:
         return self._client.status()

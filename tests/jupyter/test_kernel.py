@@ -195,3 +195,46 @@ def test_the_tab_key_offers_commands_options_and_entity_types(serving: Kernel) -
     assert complete("x = %fraiseql stream Or") == ["Order"]
     assert complete("%fraiseql publish d")[:1] == ["df"]
     assert "pandas" in complete("x = %fraiseql stream Order --frames pa")
+
+
+def test_a_follow_shows_a_table_that_moves_and_the_stop_button_gives_a_frame(serving: Kernel) -> None:
+    serving.run("%fraiseql demo --rate 100")
+    code = "df = %fraiseql stream '*' --follow --columns entity_type event_type\nprint(df.columns, df.height > 0)"
+    serving.start(code)
+    tables = serving.shown_within(3)
+    assert len(tables) >= 2
+    assert "following" in tables[-1]["text/plain"]
+    assert "<td" in tables[-1]["text/html"]
+    error, seconds = serving.interrupt()
+    assert (error, seconds < 5) == (None, True)
+    assert serving.printed == "['entity_type', 'event_type'] True\n"
+    until(lambda: serving.run("print(EventClient().status()['streams'])") == "0\n")
+
+
+def test_a_follow_with_a_limit_ends_by_itself_with_all_of_it(serving: Kernel) -> None:
+    serving.run("%fraiseql demo --rate 500\nfrom fraiseql_events import EventClient")
+    serving.run("df = %fraiseql stream Order --follow --limit 50 --frames pandas")
+    assert serving.run("print(type(df).__module__.partition('.')[0], len(df))") == "pandas 50\n"
+    serving.run("arrow = %fraiseql stream Order --follow --limit 50 --frames arrow")
+    shown = [each["content"]["data"] for each in serving.heard if each["msg_type"] == "update_display_data"]
+    assert "50 events, ended" in shown[-1]["text/plain"]
+    assert serving.run("print(arrow.num_rows)") == "50\n"
+
+
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_token_keeps_others_out_and_this_kernel_needs_none(kernel: Kernel, option: str) -> None:
+    kernel.run("token = 'of-this-kernel'\nfrom fraiseql_events import EventClient")
+    kernel.run(f"running = %fraiseql serve --listen 127.0.0.1:0 --store {uuid.uuid4().hex} --token {{token}} {option}")
+    try:
+        assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
+        other = "running.url.replace('127.0.0.1', 'localhost')"
+        (said,) = kernel.fail(f"EventClient({other}).entities()")
+        assert said.startswith("Unauthenticated: the server at grpc://localhost:")
+        assert kernel.run(f"print(EventClient({other}, token=token).entities())") == "{}\n"
+        kernel.run("running")
+        assert "of-this-kernel" not in kernel.html + kernel.text
+        kernel.run("%fraiseql restart")
+        assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
+        kernel.fail(f"EventClient({other}).entities()")
+    finally:
+        kernel.run("%fraiseql stop")

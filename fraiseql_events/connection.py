@@ -1,0 +1,75 @@
+"""A connection to a Flight server: what is asked of it but for streams, which have connections of their own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import pyarrow.flight as fl
+
+from fraiseql_events.client_errors import mapped_errors
+from fraiseql_events.closing import Closing
+from fraiseql_events.entity_info import EntityInfo
+from fraiseql_events.flight_reader import FlightReader, call_options
+from fraiseql_events.ticket import Ticket
+
+CALL_SECONDS: Final = 30.0
+#: So long a look at an object in a notebook may take.
+LOOK_SECONDS: Final = 2.0
+
+
+class Connection(Closing):
+    """Made when it is first used, and anew when it is used after `close`. Thread-safe; errors are ours.
+
+    Args:
+        url: the server's address.
+        token: what it wants of its clients, if anything.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = url
+        self._token = token
+        self._lock = threading.Lock()
+        self._client: fl.FlightClient | None = None
+
+    def open(self, ticket: Ticket) -> FlightReader:
+        """Asks for a stream, on a connection of its own."""
+        return FlightReader(self.url, ticket, partial(mapped_errors, self.url), self._token)
+
+    def entities(self) -> dict[str, EntityInfo]:
+        """What the server has of each entity type, by name."""
+        with mapped_errors(self.url):
+            infos = [json.loads(info.app_metadata) for info in self._flight().list_flights(options=self._options())]
+        return {info["entity_type"]: EntityInfo.of(info) for info in infos}
+
+    def count(self, ticket: Ticket) -> int | None:
+        """How many events a ticket asks for; None where the server does not know."""
+        descriptor = fl.FlightDescriptor.for_command(ticket.encode())
+        with mapped_errors(self.url):
+            total = self._flight().get_flight_info(descriptor, options=self._options(LOOK_SECONDS)).total_records
+        return None if total < 0 else int(total)
+
+    def act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
+        """What an action answers, object by object."""
+        with mapped_errors(self.url):
+            for result in self._flight().do_action(fl.Action(name, b""), options=self._options(seconds)):
+                yield json.loads(result.body.to_pybytes())
+
+    def close(self) -> None:
+        """Ends it; again does nothing."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _flight(self) -> fl.FlightClient:
+        with self._lock:
+            if self._client is None:
+                self._client = fl.FlightClient(self.url)
+            return self._client
+
+    def _options(self, seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:
+        return call_options(self._token, seconds)

@@ -1,0 +1,1 @@
+"""The dashboard: what happens now, as numbers and a rolling chart."""

@@ -1,0 +1,90 @@
+"""A dashboard's place in a notebook: a picture with buttons while it lives, the picture alone afterwards."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final, Protocol
+
+import ipywidgets as widgets
+from IPython.display import display
+
+#: A view that goes comes again at once where a cell is moved; so long it is waited for.
+GONE_SECONDS: Final = 5.0
+_VIEW: Final = "application/vnd.jupyter.widget-view+json"
+
+
+class Shown(Protocol):
+    """What a face shows."""
+
+    def pause(self) -> None:
+        """Holds it."""
+
+    def resume(self) -> None:
+        """Goes on."""
+
+    def stop(self) -> None:
+        """Ends it."""
+
+    def leave(self, face: Face) -> None:
+        """Nobody sees the face any more."""
+
+
+class Face:
+    """One output of a cell.
+
+    Args:
+        shown: what its buttons act upon.
+    """
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+        self._picture = widgets.HTML()
+        self._pause = widgets.Button(description="Pause", icon="pause", tooltip="hold the picture; nothing is lost")
+        self._stop = widgets.Button(description="Stop", icon="stop", tooltip="end the stream; the picture stays")
+        self._pause.on_click(lambda _: shown.resume() if self._pause.description == "Resume" else shown.pause())
+        self._stop.on_click(lambda _: shown.stop())
+        self._box = widgets.VBox([self._picture, widgets.HBox([self._pause, self._stop])])
+        self._timer: threading.Timer | None = None
+        # from 0 on the browser counts the views: when the last one is gone, nobody looks any more
+        self._box._view_count = 0
+        self._box.observe(self._count_views, "_view_count")
+        self._display: Any = None
+
+    def show(self, picture: str, state: str, text: str) -> None:
+        """Shows itself below the cell; where there are no widgets, such as on a page, the picture."""
+        self.update(picture, state)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+        self._display = display({_VIEW: view, **_still(picture, text)}, raw=True, display_id=True)
+
+    def update(self, picture: str, state: str) -> None:
+        """Shows another picture; from any thread."""
+        self._picture.value = picture
+        paused = state == "paused"
+        if (self._pause.description == "Resume") != paused:
+            self._pause.description = "Resume" if paused else "Pause"
+            self._pause.icon = "play" if paused else "pause"
+
+    def end(self, picture: str, text: str) -> None:
+        """Puts a picture in its own place."""
+        self._forget_timer()
+        if self._display is not None:
+            self._display.update(_still(picture, text), raw=True)
+        self._box.unobserve_all()
+        for each in (self._picture, self._pause, self._stop, self._box.children[1], self._box):
+            each.close()
+
+    def _count_views(self, change: dict[str, Any]) -> None:
+        self._forget_timer()
+        if change["new"] == 0:
+            self._timer = threading.Timer(GONE_SECONDS, self._shown.leave, [self])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _forget_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+
+def _still(picture: str, text: str) -> dict[str, str]:
+    return {"image/svg+xml": picture, "text/plain": text}
