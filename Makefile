@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format types check clean
+.PHONY: help demo test soak bench docs lint format types check clean
 
 # How long `make soak` makes trouble; its page in docs/ is of 600 seconds.
 SECONDS := 600
@@ -14,7 +14,7 @@ help: ## list the tasks
 
 $(STAMP): pyproject.toml scripts/make-venv
 	scripts/make-venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,docs,lint]'
 	@touch $@
 
 demo: $(STAMP) ## set up, and show the whole path: a shop's events from NATS to a data frame
@@ -31,6 +31,10 @@ soak: $(STAMP) ## set up, and make trouble for ten minutes, or for SECONDS=60, u
 bench: $(STAMP) ## set up, run every benchmark, and write docs/benchmarks.md; QUICK=1 is a look at small sizes
 	$(BIN)/python -m benchmarks.report $(if $(QUICK),--quick)
 
+docs: $(STAMP) ## build the site into docs/_build/html; a warning is an error
+	rm -rf docs/_build
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs -d docs/_build/doctrees . docs/_build/html
+
 lint: $(STAMP) ## look for mistakes and for code that is not formatted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,12 +42,12 @@ lint: $(STAMP) ## look for mistakes and for code that is not formatted
 types: $(STAMP) ## check the types
 	$(BIN)/mypy
 
-check: lint types test ## all that CI does
+check: lint types docs test ## all that CI does
 
 format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

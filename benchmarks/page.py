@@ -43,7 +43,7 @@ _QUICK: Final = """\
 _HEAD: Final = """\
 # Benchmarks
 
-`make bench` runs all programs of [benchmarks/](../benchmarks/) one after the other and writes this page;
+`make bench` runs all programs of `benchmarks/` one after the other and writes this page;
 `make bench QUICK=1` runs small sizes, for a look. A contender runs in a process of its own; where there are rounds, a
 round runs every contender once, and a bar that is a ratio is the median of the rounds' ratios. Figures are medians.
 *Peak* is the most memory that the contender's process has had.

@@ -12,7 +12,13 @@ from fraiseql_events.timestamps import EPOCH, parse_time
 
 @dataclass(frozen=True, slots=True)
 class EntityInfo:
-    """What the server has of one entity type: how many events, and the first and last of their times (UTC)."""
+    """What the server has of one entity type.
+
+    Attributes:
+        events: how many there are.
+        first: the first of their times (UTC).
+        last: the last of them.
+    """
 
     events: int
     first: datetime

@@ -87,20 +87,21 @@ class ServiceOptions:
 
 
 class Service(Closing):
-    """Runs from the moment that it is made until `close`; a context manager.
-
-    Args:
-        options: what it reads, where it keeps it, and where it answers.
-        stopped: whether to give up the start; asked ten times a second.
-
-    Raises:
-        NatsUnavailable: no NATS server, or no JetStream.
-        StoreError: the store cannot be opened.
-        StreamMismatch: the store was filled from another stream.
-        ServiceError: the address is taken, or the start was ended.
-    """
+    """Runs from the moment that `serve` makes it until `close`; a context manager."""
 
     def __init__(self, options: ServiceOptions, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Starts all of it.
+
+        Args:
+            options: what it reads, where it keeps it, and where it answers.
+            stopped: whether to give up the start; asked ten times a second.
+
+        Raises:
+            NatsUnavailable: no NATS server, or no JetStream.
+            StoreError: the store cannot be opened.
+            StreamMismatch: the store was filled from another stream.
+            ServiceError: the address is taken, or the start was ended.
+        """
         self.options = options
         self.failed = threading.Event()
         self._started = time.monotonic()
@@ -245,10 +246,14 @@ def serve(
         log: how events are kept.
 
     Returns:
-        The service: use it with ``with``, or close it.
+        The service, to be used with ``with``, or closed.
 
     Raises:
-        EventsError: one sentence that says what is missing, and what to do.
+        InvalidArgument: an argument is wrong.
+        NatsUnavailable: no NATS server, or no JetStream.
+        StoreError: the store cannot be opened; `StoreInUse`: by another process that writes to it.
+        StreamMismatch: the store was filled from another stream.
+        ServiceError: the address is taken.
 
     Example:
         >>> with serve(embedded=True, store=folder, listen="127.0.0.1:0") as service:

@@ -59,12 +59,15 @@ class EventStream(Closing, Generic[F]):
     asked for again, without a gap and without a duplicate. Close it, or use it with ``with``, when you stop early.
 
     Attributes:
-        schema: the columns.
-        offset: the offset that has been read up to; ``after_offset=`` goes on behind it. None before the first batch.
-        history: what `offset` is an offset of; kept with it, ``history=`` tells a server that has another history.
-        reconnects: how often the rest was asked for again.
-        rows: events read so far.
-        misfits: of each field of ``payload=``, how many values were there and did not fit its type: they are null.
+        schema (pa.Schema): the columns.
+        offset (int | None): the offset that has been read up to; ``after_offset=`` goes on behind it. None before the
+            first batch.
+        history (str | None): what `offset` is an offset of; kept with it, ``history=`` tells a server that has another
+            history.
+        reconnects (int): how often the rest was asked for again.
+        rows (int): events read so far.
+        misfits (dict[str, int]): of each field of ``payload=``, how many values were there and did not fit its type:
+            they are null.
     """
 
     def __init__(

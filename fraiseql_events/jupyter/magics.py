@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from argparse import Namespace
 from collections.abc import Callable
+from inspect import cleandoc
 from typing import Any, Final
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
-from IPython.core.magic_arguments import MagicArgumentParser, argument, construct_parser, magic_arguments
+from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.publisher import publish as send
@@ -157,7 +158,8 @@ _MORE: Final = {"publish": ("variables",), "sql": ("variables", "cell")}
 
 def parser_of(command: str) -> MagicArgumentParser:
     """What parses a command's options."""
-    parser: MagicArgumentParser = construct_parser(COMMANDS[command])
+    # as `magic_arguments` made it: since then the function's docstring is the whole help
+    parser: MagicArgumentParser = vars(COMMANDS[command])["parser"]
     parser.allow_abbrev = False
     return parser
 
@@ -192,7 +194,7 @@ def run(line: str, variables: dict[str, Any], cell: str | None = None) -> Any:
 def overview() -> str:
     """The commands, a line each."""
     width = max(map(len, COMMANDS))
-    lines = [f"  %fraiseql {name:{width}}  {_first_line(each)}" for name, each in COMMANDS.items()]
+    lines = [f"  %fraiseql {name:{width}}  {description_of(name).splitlines()[0]}" for name in COMMANDS]
     return "\n".join([*lines, "", "%fraiseql COMMAND --help tells the options of each."])
 
 
@@ -201,8 +203,9 @@ def help_of(command: str) -> str:
     return str(parser_of(command).format_help()).removeprefix("::\n\n")
 
 
-def _first_line(command: Callable[..., Any]) -> str:
-    return (command.__doc__ or "").strip().splitlines()[0].strip()
+def description_of(command: str) -> str:
+    """What a command does, in its docstring's words."""
+    return cleandoc(parser_of(command).description or "")
 
 
 def _split(line: str) -> list[str]:

@@ -153,9 +153,11 @@ def test_an_error_in_a_cell_of_several_lines_says_in_which(kernel: Kernel) -> No
 def test_help_reads_well(kernel: Kernel) -> None:
     text = kernel.run("%fraiseql")
     assert all(f"%fraiseql {name} " in text for name in ("serve", "restart", "stop", "status", "stream", "publish"))
+    assert "%fraiseql stop     Stops the service, and the shop" in text
     text = kernel.run("%fraiseql serve --help")
     assert text.startswith("  %fraiseql serve [--nats URL]")
-    assert "--subprocess" in text
+    assert text.count("--subprocess ") == text.count("Starts bridge") == 1
+    assert kernel.run("%fraiseql serve --help") == text
 
 
 @pytest.mark.parametrize("option", ["", "--subprocess"])
