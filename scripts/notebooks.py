@@ -1,7 +1,7 @@
 """Keeps notebooks/ clean: `--run` runs them anew and keeps what they show, `--check` says what is not clean.
 
-Clean is: no metadata but the kernel's name, cells numbered from 1, of widgets only their picture, nothing printed to the error
-stream, and no path of a machine.
+Clean is: no metadata but the kernel's name, cells numbered from 1, of widgets only a picture, nothing printed to the
+error stream, and no path of a machine.
 """
 
 from __future__ import annotations

@@ -121,15 +121,6 @@ class Live(Closing):
         """The same as `stop`."""
         self.stop()
 
-    def leave(self, face: Face) -> None:
-        """Takes note that an output was closed; the last one ends it."""
-        with self._lock:
-            if face in self._faces:
-                self._faces.remove(face)
-            seen = bool(self._faces)
-        if not seen:
-            self._finish("stopped", "its output was closed")
-
     def totals(self) -> pl.DataFrame:
         """Of each group the events, and of `value` how many there were and their sum: the largest group first."""
         import polars as pl
@@ -155,7 +146,7 @@ class Live(Closing):
         from fraiseql_events.live.face import Face
 
         self._caught_up.wait(_FIRST_SECONDS)
-        face = Face(self)
+        face = Face(self, self._gone)
         with self._lock:
             self._faces.append(face)
         face.show(self.picture(), self.state, repr(self))
@@ -164,6 +155,15 @@ class Live(Closing):
         elif self._shower is None:
             self._shower = threading.Thread(target=self._show, name="fraiseql-events-picture", daemon=True)
             self._shower.start()
+
+    def _gone(self, face: Face) -> None:
+        """An output was closed; the last one ends it."""
+        with self._lock:
+            if face in self._faces:
+                self._faces.remove(face)
+            seen = bool(self._faces)
+        if not seen:
+            self._finish("stopped", "its output was closed")
 
     def _is_live(self) -> bool:
         offset = self._stream.offset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import ipywidgets as widgets
@@ -25,19 +26,17 @@ class Shown(Protocol):
     def stop(self) -> None:
         """Ends it."""
 
-    def leave(self, face: Face) -> None:
-        """Nobody sees the face any more."""
-
 
 class Face:
     """One output of a cell.
 
     Args:
         shown: what its buttons act upon.
+        gone: called when nobody sees it any more.
     """
 
-    def __init__(self, shown: Shown) -> None:
-        self._shown = shown
+    def __init__(self, shown: Shown, gone: Callable[[Face], None]) -> None:
+        self._gone = gone
         self._picture = widgets.HTML()
         self._pause = widgets.Button(description="Pause", icon="pause", tooltip="hold the picture; nothing is lost")
         self._stop = widgets.Button(description="Stop", icon="stop", tooltip="end the stream; the picture stays")
@@ -76,7 +75,7 @@ class Face:
     def _count_views(self, change: dict[str, Any]) -> None:
         self._forget_timer()
         if change["new"] == 0:
-            self._timer = threading.Timer(GONE_SECONDS, self._shown.leave, [self])
+            self._timer = threading.Timer(GONE_SECONDS, self._gone, [self])
             self._timer.daemon = True
             self._timer.start()
 
