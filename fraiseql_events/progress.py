@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ DELAY_SECONDS: Final = 0.5
 
 def bar(what: str, *, total: int | None = None, unit: str = "events", shown: bool = True) -> Any:
     """A tqdm bar, shown once the work has taken half a second; a context manager with `update`.
+
+    TQDM_DISABLE in the environment shows none, as with any bar of tqdm.
 
     Args:
         what: what is being done.
@@ -27,7 +30,7 @@ def bar(what: str, *, total: int | None = None, unit: str = "events", shown: boo
         unit_scale=True,
         delay=DELAY_SECONDS,
         leave=False,
-        disable=not shown or not (in_notebook() or sys.stderr.isatty()),
+        disable=not shown or bool(os.environ.get("TQDM_DISABLE")) or not (in_notebook() or sys.stderr.isatty()),
     )
 
 

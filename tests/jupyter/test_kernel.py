@@ -150,6 +150,14 @@ def test_an_error_in_a_cell_of_several_lines_says_in_which(kernel: Kernel) -> No
     assert len(lines) == 2
 
 
+def test_bars_are_shown_unless_the_environment_says_no(kernel: Kernel) -> None:
+    cell = "from fraiseql_events.progress import bar\nwith bar('reading') as shown: print(shown.disable)"
+    assert kernel.run(cell) == "False\n"
+    kernel.run("import os; os.environ['TQDM_DISABLE'] = '1'")
+    assert kernel.run(cell) == "True\n"
+    kernel.run("del os.environ['TQDM_DISABLE']")
+
+
 def test_help_reads_well(kernel: Kernel) -> None:
     text = kernel.run("%fraiseql")
     assert all(f"%fraiseql {name} " in text for name in ("serve", "restart", "stop", "status", "stream", "publish"))
