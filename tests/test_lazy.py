@@ -99,6 +99,16 @@ def test_any_condition_gives_what_it_gives_on_the_whole_frame(
     assert found.collect().equals(expected)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(condition=conditions, start=st.integers(0, 30), rows=st.integers(1, 60))
+def test_a_condition_on_the_first_rows_is_one_on_these(
+    client: EventClient, condition: pl.Expr, start: int, rows: int
+) -> None:
+    whole, lazy = client.read("Order"), client.scan("Order").drop("offset")
+    assert lazy.head(rows).filter(condition).collect().equals(whole.head(rows).filter(condition))
+    assert lazy.slice(start, rows).filter(condition).collect().equals(whole.slice(start, rows).filter(condition))
+
+
 def test_what_is_not_understood_is_no_bound() -> None:
     assert bounds_of(pl.col("timestamp").dt.date() == date(2026, 1, 1)) == Bounds()
     assert bounds_of((TIME > DAY) | (pl.col("event_type") == "a")) == Bounds()
