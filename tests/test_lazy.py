@@ -69,6 +69,13 @@ def test_typed_columns_are_made_only_when_they_are_wanted(client: EventClient, a
     assert lazy.filter(pl.col("total") > 197).collect()["event_id"].to_list() == ["198", "199"]
 
 
+def test_a_field_of_data_within_data_is_not_one_of_the_same_name_beside_it(filled: Callable[..., Service]) -> None:
+    client = EventClient(filled(an_event(data={"x": 1, "event_id": 2, "data": {"x": 3, "event_id": 4}})).url)
+    payload = {"x": int, "event_id": int, "data.x": int, "data.event_id": int}
+    frame = client.scan("Order", payload=payload).select("x", "data.event_id", "data.x", "data.data.event_id").collect()
+    assert frame.rows() == [(1, 2, 3, 4)]
+
+
 moments = st.integers(-5, 205).map(lambda hours: DAY + timedelta(hours=hours, microseconds=hours % 3))
 comparisons = st.builds(
     lambda moment, kind: {
