@@ -243,7 +243,7 @@ class Live(Closing):
         moods = (("live", "live"), ("catching up", "waiting"), ("asking again", "waiting"), ("failed", "failed"))
         mood = next((mood for start, mood in moods if state.startswith(start)), "still")
         value = None if wanted.value is None else wanted.value[1]
-        misfits = sum(self._stream.misfits.values())
+        misfits = sum(self._stream.misfits.values()) + self._window.misfits
         note = f"{misfits:,} values did not fit their type, and count as none" if misfits else ""
         return Caption(title=wanted.entity, state=state, mood=mood, value=value, by=wanted.by[1], note=note)
 

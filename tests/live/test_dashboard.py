@@ -132,6 +132,26 @@ def test_what_does_not_fit_is_counted_as_none_and_said(filled: Fill) -> None:
         assert any("did not fit" in text for text in shown(live))
 
 
+@pytest.mark.parametrize("name", ["event_id", "timestamp", "user_id", "offset", "data"])
+def test_a_field_of_data_that_is_called_like_a_column_is_shown_with_its_own_values(filled: Fill, name: str) -> None:
+    client = EventClient(filled(an_event(data={name: 4711}, timestamp=datetime.now(UTC).isoformat())).url)
+    with client.live("Order", value=name) as live:
+        assert reads(live, 1)
+        assert shown(live)[-1] == "4,711"
+    if name != "user_id":  # that is a column, which tells groups apart as well
+        with client.live("Order", by=name) as live:
+            assert reads(live, 1)
+            assert shown(live)[-1] == "4711"
+
+
+def test_a_text_that_means_no_number_does_not_spoil_the_sum(filled: Fill) -> None:
+    client = EventClient(filled(order(total="NaN"), order(total="inf"), order(total=3)).url)
+    with client.live("Order", value="total", by="status") as live:
+        assert reads(live, 3)
+        assert live.totals().rows() == [("paid", 3, 1, 3.0)]
+        assert any(text.startswith("2 values did not fit") for text in shown(live))
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"value": "items[].price"}, r"value='items\[\].price' has several values an event: name a field that has one"),
     ({"by": "tags[]"}, r"by='tags\[\]' has several values"),
