@@ -66,7 +66,7 @@ def open_live(
     )
     if start is None and (first := _begin(found, seconds)) > 0:
         options["after_offset"] = first - 1
-    return Live(partial(stream, entity, start, **options), wanted)
+    return Live(partial(stream, entity, start, **options), wanted, lambda: int(status()["offset"]) - 1)
 
 
 def _field(option: str, path: str, kind: pa.DataType, payload: dict[str, pa.DataType]) -> str:

@@ -28,6 +28,9 @@ _TICKS: Final = 4
 _TALLEST: Final = 1e200
 _LOWEST: Final = 1e-200
 _LEGEND: Final = 596
+#: What stands between the parts of an emoji, of Persian words and of French numbers.
+_JOINTS: Final = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+_ODD: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,5 +228,5 @@ def _say(
 
 
 def _text(text: str) -> str:
-    """Escaped, without characters that XML does not have: an event may hold any."""
-    return escape("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text))
+    """Escaped, without characters that XML does not have, or that turn the line around: an event may hold any."""
+    return escape("".join(each if each.isprintable() or each in _JOINTS else _ODD for each in text))

@@ -87,6 +87,45 @@ def test_a_pause_holds_the_picture_and_loses_nothing(filled: Fill, send: Send) -
         assert live.totals().rows() == [("meanwhile", 3_000), ("paid", 1)]
 
 
+def bins(live: Live) -> int:
+    """How many events stand in the chart."""
+    return sum(each.events for group in live._look().groups for each in group.bins)
+
+
+def test_what_came_in_a_pause_longer_than_the_chart_is_counted_but_does_not_stand_at_its_end(
+    filled: Fill, send: Send
+) -> None:
+    client = EventClient(filled(order()).url)
+    with client.live("Order", by="status", seconds=2) as live:
+        assert reads(live, 1)
+        live.pause()
+        send(*[order("meanwhile", ago=3) for _ in range(500)])
+        until(lambda: client.status()["offset"] == 501)
+        live.resume()
+        assert reads(live, 501)
+        assert bins(live) <= 1
+        send(order("of a wrong clock", ago=7200))
+        assert reads(live, 502)
+        assert bins(live) >= 1
+        assert live.state == "live"
+
+
+def test_what_came_while_the_server_was_away_does_not_stand_at_the_end_either(filled: Fill, send: Send) -> None:
+    service = filled(order())
+    assert service.url is not None
+    port = int(service.url.rpartition(":")[2])
+    with Proxy(port) as proxy, EventClient(f"grpc://127.0.0.1:{proxy.port}").live("Order", seconds=2) as live:
+        assert reads(live, 1)
+        proxy.retarget(1)
+        proxy.cut()
+        until(lambda: live.state.startswith("asking again: "))
+        send(*[order(ago=3) for _ in range(50)])
+        until(lambda: service.status()["offset"] == 51)
+        proxy.retarget(port)
+        assert reads(live, 51)
+        assert bins(live) <= 1
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_stop_ends_the_stream_on_the_server_and_the_picture_stays(filled: Fill, *, paused: bool) -> None:
     client = EventClient(filled(order()).url)
