@@ -19,7 +19,7 @@ from fraiseql_events.frames import DtypeBackend, Frames, check_frames
 from fraiseql_events.html import card
 from fraiseql_events.lazy import lazy_frame
 from fraiseql_events.live.opening import open_live
-from fraiseql_events.payload import SAMPLE, Field, TypedPayload, describe, fields_of, infer
+from fraiseql_events.payload import SAMPLE, Field, TypedPayload, describe, fields_of, infer, path_of
 from fraiseql_events.served import newest, token_of
 from fraiseql_events.sql import run as run_sql
 from fraiseql_events.status_view import status_card
@@ -243,7 +243,7 @@ class EventClient(Closing):
 
         def open_stream(columns: list[str], **wanted: Any) -> EventStream[pl.DataFrame]:
             own = [name for name in columns if name not in fields]
-            typed = {name.removeprefix("data."): fields[name].type for name in columns if name in fields}
+            typed = {path_of(name): fields[name].type for name in columns if name in fields}
             return self.stream(entity, columns=own or ["offset"], payload=typed or None, progress=False, **wanted)
 
         return lazy_frame(open_stream, whole.schema)

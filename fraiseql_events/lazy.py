@@ -56,7 +56,8 @@ def lazy_frame(open_stream: Callable[..., EventStream[pl.DataFrame]], schema: pa
     ) -> Iterator[pl.DataFrame]:
         wanted = with_columns or schema.names
         needed = [*wanted, *(predicate.meta.root_names() if predicate is not None else ())]
-        bounds = Bounds() if predicate is None else bounds_of(predicate)
+        # Polars means the first rows of all, and the condition for these: a `head` behind a filter stays with Polars
+        bounds = Bounds() if predicate is None or n_rows is not None else bounds_of(predicate)
         if bounds.start is not None and bounds.end is not None and bounds.start >= bounds.end:
             return
         with open_stream(
@@ -64,17 +65,10 @@ def lazy_frame(open_stream: Callable[..., EventStream[pl.DataFrame]], schema: pa
             end=bounds.end,
             event_types=None if bounds.event_type is None else [bounds.event_type],
             columns=[name for name in schema.names if name in needed],
-            limit=n_rows if predicate is None else None,
+            limit=n_rows,
         ) as stream:
-            left = n_rows
             for frame in stream:
-                passed = frame if predicate is None else frame.filter(predicate)
-                if left is not None:
-                    passed = passed.head(left)
-                    left -= passed.height
-                yield passed.select(wanted)
-                if left == 0:
-                    return
+                yield (frame if predicate is None else frame.filter(predicate)).select(wanted)
 
     frame = pl.DataFrame(schema.empty_table())
     return register_io_source(read, schema=frame.schema, is_pure=False)

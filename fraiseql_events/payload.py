@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -30,6 +31,9 @@ SAMPLE: Final = 10_000
 EXAMPLES: Final = 3
 _NAME: Final = re.compile(r'[^."\[\]]+|"[^"]+"')
 _PATH: Final = re.compile(rf"(?:{_NAME.pattern})(?:\[\])*(?:\.(?:{_NAME.pattern})(?:\[\])*)*")
+_STEP: Final = re.compile(rf"({_NAME.pattern})((?:\[\])*)")
+#: What an event has itself; and a path that would be named so.
+_OWN: Final = re.compile(rf"(?:data\.)*(?:{'|'.join(LOG_SCHEMA.names)})")
 _PYTHON: Final = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
 _SQL: Final = {
     pa.string(): "VARCHAR",
@@ -46,6 +50,11 @@ _SQL: Final = {
     pa.float64(): "DOUBLE",
     pa.date32(): "DATE",
     TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
+}
+#: The years 0001 to 9999, as for an event's own time.
+_YEARS: Final = {
+    "DATE": "DATE '0001-01-01' AND DATE '9999-12-31'",
+    "TIMESTAMP WITH TIME ZONE": "'0001-01-01T00:00:00Z'::TIMESTAMPTZ AND '9999-12-31 23:59:59.999999Z'::TIMESTAMPTZ",
 }
 #: What DuckDB calls the kinds of JSON values; anything else is kept as JSON text.
 _INFERRED: Final = {
@@ -72,22 +81,22 @@ class Field:
 
     @property
     def name(self) -> str:
-        """The column's: the path; with ``data.`` before it where an event has a column of that name."""
-        return f"data.{self.path}" if self.path in LOG_SCHEMA.names else self.path
+        """The column's: the path; with ``data.`` before it where an event has a column of that name.
+
+        And before a path that is such a name, so that no two fields have one name.
+        """
+        return f"data.{self.path}" if _OWN.fullmatch(self.path) else self.path
 
     @property
     def is_list(self) -> bool:
         """Whether it takes a value of each element."""
-        return "[]" in self.path
+        return takes_each(self.path)
 
     @property
     def json_path(self) -> str:
         """As DuckDB spells it, in quotes."""
-        steps = re.findall(rf"({_NAME.pattern})((?:\[\])*)", self.path)
-        names = [name.strip('"') for name, _ in steps]
-        path = "$" + "".join(
-            f'."{name}"{each.replace("[]", "[*]")}' for name, (_, each) in zip(names, steps, strict=True)
-        )
+        names = [(name.strip('"'), each.replace("[]", "[*]")) for name, each in _STEP.findall(self.path)]
+        path = "$" + "".join(f'."{name}"{each}' for name, each in names)
         return "'" + path.replace("'", "''") + "'"
 
     @property
@@ -95,6 +104,17 @@ class Field:
         """The type of a value, or of an element."""
         kind = self.type.value_type if self.is_list else self.type
         return f"DECIMAL({kind.precision}, {kind.scale})" if pa.types.is_decimal(kind) else _SQL[kind]
+
+
+def path_of(name: str) -> str:
+    """The path of the column of that name."""
+    inner = name.removeprefix("data.")
+    return inner if _OWN.fullmatch(inner) else name
+
+
+def takes_each(path: str) -> bool:
+    """Whether a path has ``[]``, and thus several values an event; within quotes it is part of a name."""
+    return any(each for _, each in _STEP.findall(path))
 
 
 def fields_of(payload: Mapping[str, Any]) -> tuple[Field, ...]:
@@ -159,7 +179,7 @@ def infer(sample: pa.Table) -> tuple[Field, ...]:
     fields = tuple(_flat(found, "")) if isinstance(found, dict) else ()
     if not fields:
         raise InvalidArgument("payload='infer' needs events whose data are objects; there are none: name the fields")
-    return fields
+    return _fitting(fields, sample)
 
 
 def describe(sample: pa.Table, fields: tuple[Field, ...]) -> pl.DataFrame:
@@ -179,6 +199,16 @@ def describe(sample: pa.Table, fields: tuple[Field, ...]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["field", "type", "present", "examples"], orient="row")
 
 
+def _fitting(fields: tuple[Field, ...], sample: pa.Table) -> tuple[Field, ...]:
+    """Fields whose whole numbers are too large for their type as text, which has every digit."""
+    misfits: Counter[str] = Counter()
+    typed = TypedPayload(fields)
+    for batch in sample.select(["data"]).to_batches():
+        misfits.update(typed.add(batch)[1])
+    text = {True: pa.list_(pa.string()), False: pa.string()}
+    return tuple(replace(field, type=text[field.is_list]) if misfits[field.name] else field for field in fields)
+
+
 def _field(path: object, kind: object) -> Field:
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise InvalidArgument(f"payload: {shown(path)} is no path: write 'total', 'address.city' or 'items[].sku'")
@@ -186,14 +216,14 @@ def _field(path: object, kind: object) -> Field:
     value = wanted.value_type if wanted is not None and pa.types.is_list(wanted) else wanted
     if value is None or not (value in _SQL or pa.types.is_decimal(value)):
         raise InvalidArgument(f"payload: {path} cannot be a {shown(kind)}: text, number, truth value, date or time")
-    if pa.types.is_list(wanted) != ("[]" in path):
-        example = "pl.List(…)" if "[]" in path else "no list"
+    if pa.types.is_list(wanted) != takes_each(path):
+        example = "pl.List(…)" if takes_each(path) else "no list"
         raise InvalidArgument(f"payload: the type of {path} must be {example}, for its path takes {_takes(path)}")
     return Field(path, wanted)
 
 
 def _takes(path: str) -> str:
-    return "each element" if "[]" in path else "one value; write [] behind a list's name"
+    return "each element" if takes_each(path) else "one value; write [] behind a list's name"
 
 
 def _arrow_type(kind: Any) -> pa.DataType | None:
@@ -244,6 +274,9 @@ def _cast(text: str, field: Field) -> str:
     if field.sql_type == "VARCHAR":
         return text
     cast = f"TRY_CAST({text} AS {field.sql_type})"
+    if field.sql_type in _YEARS:
+        # DuckDB has times for ever, which neither Python nor pandas can show
+        return f"CASE WHEN {cast} BETWEEN {_YEARS[field.sql_type]} THEN {cast} END"
     if not field.sql_type.endswith(("INT", "INTEGER")):
         return cast
     # DuckDB would round 10.5 to 11
@@ -268,4 +301,4 @@ def _flat(structure: dict[str, Any], before: str) -> Iterator[Field]:
         elif inner != "NULL":
             value = _INFERRED.get(inner, pa.string())
             whole = f"{path}{each}"
-            yield Field(whole, pa.list_(value) if "[]" in whole else value)
+            yield Field(whole, pa.list_(value) if takes_each(whole) else value)

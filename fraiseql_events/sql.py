@@ -105,10 +105,17 @@ def _check(tables: Iterable[str], entities: Callable[[], Iterable[str]]) -> None
     unknown = set(tables) - {EVERYTHING}
     if not unknown:
         return
-    known = list(entities())
+    known = [each for each in entities() if each != EVERYTHING]
     for name in sorted(unknown - set(known)):
         there = f"there are {', '.join([*known, EVERYTHING])}" if known else "there are no events yet"
         raise InvalidArgument(f"there is no table {name!r}{near(name, [*known, EVERYTHING])}; {there}")
+    alike = Counter(name.casefold() for name in tables)
+    for name in sorted(tables):
+        if alike[name.casefold()] > 1:
+            raise InvalidArgument(
+                f"{name!r} and another table differ only in upper and lower case, which SQL takes for one: ask for "
+                f"one at a time, or {EVERYTHING} with a condition on entity_type"
+            )
 
 
 def _needed(connection: duckdb.DuckDBPyConnection, query: str, tables: Counter[str]) -> dict[str, Needed]:

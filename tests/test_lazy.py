@@ -69,6 +69,13 @@ def test_typed_columns_are_made_only_when_they_are_wanted(client: EventClient, a
     assert lazy.filter(pl.col("total") > 197).collect()["event_id"].to_list() == ["198", "199"]
 
 
+def test_a_field_of_data_within_data_is_not_one_of_the_same_name_beside_it(filled: Callable[..., Service]) -> None:
+    client = EventClient(filled(an_event(data={"x": 1, "event_id": 2, "data": {"x": 3, "event_id": 4}})).url)
+    payload = {"x": int, "event_id": int, "data.x": int, "data.event_id": int}
+    frame = client.scan("Order", payload=payload).select("x", "data.event_id", "data.x", "data.data.event_id").collect()
+    assert frame.rows() == [(1, 2, 3, 4)]
+
+
 moments = st.integers(-5, 205).map(lambda hours: DAY + timedelta(hours=hours, microseconds=hours % 3))
 comparisons = st.builds(
     lambda moment, kind: {
@@ -97,6 +104,16 @@ def test_any_condition_gives_what_it_gives_on_the_whole_frame(
     if rows is not None:
         expected, found = expected.head(rows), found.head(rows)
     assert found.collect().equals(expected)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(condition=conditions, start=st.integers(0, 30), rows=st.integers(1, 60))
+def test_a_condition_on_the_first_rows_is_one_on_these(
+    client: EventClient, condition: pl.Expr, start: int, rows: int
+) -> None:
+    whole, lazy = client.read("Order"), client.scan("Order").drop("offset")
+    assert lazy.head(rows).filter(condition).collect().equals(whole.head(rows).filter(condition))
+    assert lazy.slice(start, rows).filter(condition).collect().equals(whole.slice(start, rows).filter(condition))
 
 
 def test_what_is_not_understood_is_no_bound() -> None:

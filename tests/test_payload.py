@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraiseql_events.errors import InvalidArgument
-from fraiseql_events.payload import TypedPayload, describe, fields_of, infer
+from fraiseql_events.payload import TypedPayload, describe, fields_of, infer, path_of
 
 
 def typed(payload: dict[str, Any], *values: object) -> tuple[dict[str, list[Any]], dict[str, int]]:
@@ -113,6 +113,45 @@ def test_a_description_says_how_often_a_field_is_there_and_gives_examples() -> N
     there = sample({"a": 1, "b": [{"c": "x"}]}, {"a": 2}, {"a": 1}, {"b": []})
     frame = describe(there, infer(there))
     assert frame.rows() == [("a", "Int64", 0.75, "1, 2"), ("b[].c", "List(String)", 0.25, "x")]
+
+
+def test_brackets_within_quotes_are_part_of_a_name() -> None:
+    found, _ = typed({'"a[]"': int, '"a[]".b[]': pl.List(pl.Int64)}, {"a[]": 1}, {"a[]": {"b": [1, 2]}})
+    assert found == {'"a[]"': [1, None], '"a[]".b[]': [[], [1, 2]]}
+    there = sample({"tags[]": "x", "b": 1})
+    assert [field.path for field in infer(there)] == ['"tags[]"', "b"]
+    assert describe(there, infer(there))["examples"].to_list() == ["x", "1"]
+
+
+def test_no_two_fields_have_one_name_and_each_name_leads_back_to_its_path() -> None:
+    there = sample({"event_id": 1, "data": {"event_id": 2, "x": 3, "data": {"event_id": 4}}})
+    fields = infer(there)
+    assert [field.name for field in fields] == [
+        "data.event_id",
+        "data.data.event_id",
+        "data.x",
+        "data.data.data.event_id",
+    ]
+    assert [path_of(field.name) for field in fields] == [field.path for field in fields]
+    assert describe(there, fields)["examples"].to_list() == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("value", ["infinity", "-infinity", "99999-01-01", "0000-12-31", "0044-03-15 (BC)"])
+def test_a_time_outside_the_years_that_python_has_is_null_and_counted(value: str) -> None:
+    found, misfits = typed(
+        {"day": pl.Date, "moment": pl.Datetime("us", "UTC")},
+        *({"day": v, "moment": v} for v in (value, "9999-12-31", "0001-01-01")),
+    )
+    assert found["day"] == [None, date(9999, 12, 31), date(1, 1, 1)]
+    assert found["moment"] == [None, datetime(9999, 12, 31, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)]
+    assert misfits == {"day": 1, "moment": 1}
+
+
+def test_whole_numbers_that_are_too_large_are_found_as_text() -> None:
+    there = sample({"id": 2**64 - 1, "ids": [2**63], "n": 2**63 - 1})
+    assert {field.path: str(field.type) for field in infer(there)} == {
+        "id": "string", "ids[]": "list<item: string>", "n": "int64",
+    }  # fmt: skip
 
 
 scalars = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.text(max_size=8) | st.floats(-1e6, 1e6)

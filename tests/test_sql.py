@@ -100,3 +100,14 @@ def test_an_answer_is_a_polars_frame_with_times_in_utc(client: EventClient) -> N
     frame = client.sql('select * from "User" order by "offset" limit 2')
     assert frame.schema["timestamp"] == pl.Datetime("us", "UTC")
     assert frame["offset"].to_list() == [0, 4]
+
+
+def test_entity_types_that_sql_takes_for_the_same_are_not_mixed_up(filled: Callable[..., Service]) -> None:
+    client = EventClient(
+        filled(an_event(), an_event(id="2", entity_type="order"), an_event(id="3", entity_type="Events")).url
+    )
+    assert client.sql('select entity_type from "order"').item() == "order"
+    assert client.sql('select entity_type from "Events"').item() == "Events"
+    for query in ('select * from "Order" join "order" using (user_id)', 'select * from events, "Events"'):
+        with pytest.raises(InvalidArgument, match="differ only in upper and lower case"):
+            client.sql(query)

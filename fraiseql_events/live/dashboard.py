@@ -6,6 +6,7 @@ import atexit
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -66,8 +67,13 @@ class Live(Closing):
         rows: events read so far.
     """
 
-    def __init__(self, open_stream: Callable[[], EventStream[pa.RecordBatch]], wanted: Wanted) -> None:
+    def __init__(
+        self, open_stream: Callable[[], EventStream[pa.RecordBatch]], wanted: Wanted, newest: Callable[[], int]
+    ) -> None:
         self._wanted = wanted
+        self._newest = newest
+        self._goal = wanted.goal
+        self._behind = False
         self._window = Window(wanted.seconds, wanted.by[0], None if wanted.value is None else wanted.value[0])
         self._lock = threading.Lock()
         self._going = threading.Event()
@@ -101,6 +107,7 @@ class Live(Closing):
         """Holds the picture, and the reading; nothing is lost meanwhile."""
         if self._end is None:
             self._held = _now()
+            self._behind = True
             self._going.clear()
             self._changed.set()
 
@@ -167,14 +174,18 @@ class Live(Closing):
 
     def _is_live(self) -> bool:
         offset = self._stream.offset
-        return self._wanted.goal < 0 or (offset is not None and offset >= self._wanted.goal)
+        return self._goal < 0 or (offset is not None and offset >= self._goal)
 
     def _read(self) -> None:
         try:
+            reconnects = 0
             for batch in self._stream.batches():
                 self._going.wait()
                 if self._end is not None:
                     break
+                if self._behind or self._stream.reconnects > reconnects:
+                    self._behind, reconnects = False, self._stream.reconnects
+                    self._catch_up()
                 self._count(batch)
             self._finish("ended", "")
         except EventsError as error:
@@ -182,12 +193,18 @@ class Live(Closing):
         except Exception as error:  # noqa: BLE001 - a thread has nobody to raise it to: the dashboard says it
             self._finish("failed", f"{type(error).__name__}: {error}")
 
+    def _catch_up(self) -> None:
+        """What is there by now has not just happened: it stands in the chart at its time, or not at all."""
+        with suppress(EventsError):
+            self._goal = max(self._goal, self._newest())
+
     def _count(self, batch: pa.RecordBatch) -> None:
         """Counts a batch: what was there at the beginning, if it is not too old, and what has happened since."""
-        there = pc.less_equal(batch.column("offset"), self._wanted.goal)
-        before, since = batch.filter(there), batch.filter(pc.invert(there))
         if self._wanted.since is not None:
-            before = before.filter(pc.greater_equal(before.column("timestamp").cast(pa.int64()), self._wanted.since))
+            young = pc.greater_equal(batch.column("timestamp").cast(pa.int64()), self._wanted.since)
+            batch = batch.filter(pc.or_(young, pc.greater(batch.column("offset"), self._wanted.goal)))
+        there = pc.less_equal(batch.column("offset"), self._goal)
+        before, since = batch.filter(there), batch.filter(pc.invert(there))
         with self._lock:
             self._window.add(before, now=_now(), live=False)
             self._window.add(since, now=_now(), live=True)
@@ -243,7 +260,7 @@ class Live(Closing):
         moods = (("live", "live"), ("catching up", "waiting"), ("asking again", "waiting"), ("failed", "failed"))
         mood = next((mood for start, mood in moods if state.startswith(start)), "still")
         value = None if wanted.value is None else wanted.value[1]
-        misfits = sum(self._stream.misfits.values())
+        misfits = sum(self._stream.misfits.values()) + self._window.misfits
         note = f"{misfits:,} values did not fit their type, and count as none" if misfits else ""
         return Caption(title=wanted.entity, state=state, mood=mood, value=value, by=wanted.by[1], note=note)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.event import SCHEMA
-from fraiseql_events.payload import fields_of
+from fraiseql_events.payload import fields_of, takes_each
 from fraiseql_events.time_range import Time
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ def open_live(
     )
     if start is None and (first := _begin(found, seconds)) > 0:
         options["after_offset"] = first - 1
-    return Live(partial(stream, entity, start, **options), wanted)
+    return Live(partial(stream, entity, start, **options), wanted, lambda: int(status()["offset"]) - 1)
 
 
 def _field(option: str, path: str, kind: pa.DataType, payload: dict[str, pa.DataType]) -> str:
     """Asks for a field of `data`; the name of its column."""
-    if isinstance(path, str) and "[]" in path:
+    if isinstance(path, str) and takes_each(path):
         raise InvalidArgument(f"{option}={path!r} has several values an event: name a field that has one")
     if path in payload:
         raise InvalidArgument(f"{path!r} cannot be both value= and by=")

@@ -28,6 +28,9 @@ _TICKS: Final = 4
 _TALLEST: Final = 1e200
 _LOWEST: Final = 1e-200
 _LEGEND: Final = 596
+#: What stands between the parts of an emoji, of Persian words and of French numbers.
+_JOINTS: Final = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+_ODD: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,15 +163,17 @@ def _legend(look: Look, caption: Caption) -> Iterator[str]:
 
 
 def _newest(look: Look, caption: Caption) -> Iterator[str]:
-    columns = [("timestamp", 20, 23), ("event_type", 208, 26), ("entity_id", 408, 26)]
-    more = [each for each in (caption.by, caption.value) if each not in (None, "event_type", "entity_id")]
-    columns += [(str(name), 610 + 125 * number, 15) for number, name in enumerate(more)]
-    for name, left, _ in columns:
-        yield _say(left, _TABLE_TOP, _cut(name, 18), colour=_FAINT)
+    columns = [("timestamp", "timestamp", 20, 23), ("event_type", "event_type", 208, 26)]
+    columns += [("entity_id", "entity_id", 408, 26)]
+    more = [] if caption.by in ("event_type", "entity_id") else [(caption.by, "group")]
+    more += [] if caption.value is None else [(caption.value, "value")]
+    columns += [(title, name, 610 + 125 * number, 15) for number, (title, name) in enumerate(more)]
+    for title, _, left, _ in columns:
+        yield _say(left, _TABLE_TOP, _cut(title, 18), colour=_FAINT)
     if not look.newest:
         yield _say(20, _TABLE_TOP + _ROW, "no events yet", colour=_FAINT)
     for number, row in enumerate(look.newest, 1):
-        for name, left, width in columns:
+        for _, name, left, width in columns:
             yield _say(left, _TABLE_TOP + number * _ROW, _cut(_shown(row[name]), width), mono=True)
     if caption.note:
         yield _say(20, HEIGHT - 8, _cut(caption.note, 130), colour=_FAINT, size=11)
@@ -223,5 +228,5 @@ def _say(
 
 
 def _text(text: str) -> str:
-    """Escaped, without characters that XML does not have: an event may hold any."""
-    return escape("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text))
+    """Escaped, without characters that XML does not have, or that turn the line around: an event may hold any."""
+    return escape("".join(each if each.isprintable() or each in _JOINTS else _ODD for each in text))

@@ -63,7 +63,8 @@ class Look:
         rate: events a second, of the last five whole seconds.
         sums: of all events.
         groups: the largest ones, largest first, and the others together behind them.
-        newest: the newest events, newest first, as `timestamp`, `event_type`, `entity_id` and what is counted.
+        newest: the newest events, newest first, as `timestamp`, `event_type`, `entity_id`, and what is counted: `group`
+            and `value`, whatever the columns are called.
     """
 
     now: int
@@ -82,11 +83,15 @@ class Window:
         seconds: how much time the chart has.
         by: the column whose values are the groups.
         value: the column that is summed.
+
+    Attributes:
+        misfits: how many values were not finite; with one of these no sum would be a number any more.
     """
 
     seconds: float
     by: str
     value: str | None = None
+    misfits: int = 0
     sums: Sums = field(default_factory=Sums)
     _groups: dict[str, Sums] = field(default_factory=dict)
     _bins: dict[int, dict[str, Sums]] = field(default_factory=dict)
@@ -114,7 +119,7 @@ class Window:
         ahead = pc.less_equal(times, now + _AHEAD)
         inside = pc.and_(pc.greater(times, now - BINS * self.width), ahead)
         at = pc.if_else(inside, pc.min_element_wise(times, now), pa.scalar(now if live else None, pa.int64()))
-        values = batch.column(self.value) if self.value else pa.nulls(batch.num_rows, pa.float64())
+        values = self._finite(batch.column(self.value)) if self.value else pa.nulls(batch.num_rows, pa.float64())
         groups = pc.utf8_slice_codeunits(pc.fill_null(batch.column(self.by).cast(pa.string()), NONE), 0, MOST_TEXT)
         table = pa.table({"bin": pc.divide(at, self.width), "group": groups, "value": values})
         counted = table.group_by(["bin", "group"]).aggregate([([], "count_all"), ("value", "count"), ("value", "sum")])
@@ -175,10 +180,15 @@ class Window:
                 self._colours[name] = free.pop(0)
         return chosen
 
+    def _finite(self, values: pa.Array) -> pa.Array:
+        finite = pc.is_finite(values)
+        self.misfits += finite.false_count
+        return pc.if_else(finite, values, None)
+
     def _rows(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
-        names = dict.fromkeys([*_COLUMNS, self.by, *([self.value] if self.value else [])])
-        rows: list[dict[str, Any]] = batch.select(list(names)).to_pylist()
-        return [{name: _cut(value) for name, value in row.items()} for row in rows]
+        shown = {name: name for name in _COLUMNS} | {"group": self.by} | ({"value": self.value} if self.value else {})
+        columns = [batch.column(name).to_pylist() for name in shown.values()]
+        return [{name: _cut(each) for name, each in zip(shown, row, strict=True)} for row in zip(*columns, strict=True)]
 
 
 def _cut(value: Any) -> Any:

@@ -87,6 +87,45 @@ def test_a_pause_holds_the_picture_and_loses_nothing(filled: Fill, send: Send) -
         assert live.totals().rows() == [("meanwhile", 3_000), ("paid", 1)]
 
 
+def bins(live: Live) -> int:
+    """How many events stand in the chart."""
+    return sum(each.events for group in live._look().groups for each in group.bins)
+
+
+def test_what_came_in_a_pause_longer_than_the_chart_is_counted_but_does_not_stand_at_its_end(
+    filled: Fill, send: Send
+) -> None:
+    client = EventClient(filled(order()).url)
+    with client.live("Order", by="status", seconds=2) as live:
+        assert reads(live, 1)
+        live.pause()
+        send(*[order("meanwhile", ago=3) for _ in range(500)])
+        until(lambda: client.status()["offset"] == 501)
+        live.resume()
+        assert reads(live, 501)
+        assert bins(live) <= 1
+        send(order("of a wrong clock", ago=7200))
+        assert reads(live, 502)
+        assert bins(live) >= 1
+        assert live.state == "live"
+
+
+def test_what_came_while_the_server_was_away_does_not_stand_at_the_end_either(filled: Fill, send: Send) -> None:
+    service = filled(order())
+    assert service.url is not None
+    port = int(service.url.rpartition(":")[2])
+    with Proxy(port) as proxy, EventClient(f"grpc://127.0.0.1:{proxy.port}").live("Order", seconds=2) as live:
+        assert reads(live, 1)
+        proxy.retarget(1)
+        proxy.cut()
+        until(lambda: live.state.startswith("asking again: "))
+        send(*[order(ago=3) for _ in range(50)])
+        until(lambda: service.status()["offset"] == 51)
+        proxy.retarget(port)
+        assert reads(live, 51)
+        assert bins(live) <= 1
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_stop_ends_the_stream_on_the_server_and_the_picture_stays(filled: Fill, *, paused: bool) -> None:
     client = EventClient(filled(order()).url)
@@ -130,6 +169,26 @@ def test_what_does_not_fit_is_counted_as_none_and_said(filled: Fill) -> None:
         assert reads(live, 4)
         assert live.totals().rows() == [("paid", 2, 1, 2.0), ('{"a":1}', 1, 1, 2.0), ("none", 1, 1, 2.0)]
         assert any("did not fit" in text for text in shown(live))
+
+
+@pytest.mark.parametrize("name", ["event_id", "timestamp", "user_id", "offset", "data"])
+def test_a_field_of_data_that_is_called_like_a_column_is_shown_with_its_own_values(filled: Fill, name: str) -> None:
+    client = EventClient(filled(an_event(data={name: 4711}, timestamp=datetime.now(UTC).isoformat())).url)
+    with client.live("Order", value=name) as live:
+        assert reads(live, 1)
+        assert shown(live)[-1] == "4,711"
+    if name != "user_id":  # that is a column, which tells groups apart as well
+        with client.live("Order", by=name) as live:
+            assert reads(live, 1)
+            assert shown(live)[-1] == "4711"
+
+
+def test_a_text_that_means_no_number_does_not_spoil_the_sum(filled: Fill) -> None:
+    client = EventClient(filled(order(total="NaN"), order(total="inf"), order(total=3)).url)
+    with client.live("Order", value="total", by="status") as live:
+        assert reads(live, 3)
+        assert live.totals().rows() == [("paid", 3, 1, 3.0)]
+        assert any(text.startswith("2 values did not fit") for text in shown(live))
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

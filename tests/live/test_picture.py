@@ -44,6 +44,12 @@ def test_what_an_event_holds_cannot_become_markup() -> None:
     assert "<script>alert(1)</s…" in texts(svg)
 
 
+def test_what_joins_or_parts_words_is_kept_and_what_turns_them_around_is_not() -> None:
+    said = texts(drawn((NOW, "👩\u200d👧 می\u200cشود", 1.0), (NOW, "1\u202f000\xa0€ \u202eabc", 1.0)))
+    assert "👩\u200d👧 می\u200cشود" in said
+    assert "1\u202f000\xa0€ �abc" in said
+
+
 def test_negative_values_hang_from_the_zero_line_and_stay_in_the_chart() -> None:
     svg = drawn((NOW, "refund", -40.0), (NOW, "paid", 100.0), (NOW - 5 * SECOND, "refund", -90.0))
     heights = [float(y) for y in re.findall(r"V([\d.]+)h", svg)]

@@ -118,7 +118,7 @@ def test_the_newest_stand_first_over_batches() -> None:
     counted.add(events(*[(NOW + number, "paid", float(number)) for number in range(20)]), now=NOW, live=True)
     counted.add(events((NOW, "last", None)), now=NOW, live=True)
     newest = counted.look(NOW).newest
-    assert [(row["status"], row["total"]) for row in newest[:3]] == [("last", None), ("paid", 19.0), ("paid", 18.0)]
+    assert [(row["group"], row["value"]) for row in newest[:3]] == [("last", None), ("paid", 19.0), ("paid", 18.0)]
     assert len(newest) == NEWEST
 
 
@@ -142,3 +142,12 @@ def test_no_event_is_lost_or_counted_twice(
     assert look.sums.total == sum(value or 0 for _, _, value in every)
     if live:
         assert sum(in_chart(look)) == len(every)
+
+
+def test_a_value_that_is_not_finite_counts_as_none_and_spoils_no_sum() -> None:
+    counted = window()
+    odd = [float("nan"), float("inf"), float("-inf"), None]
+    counted.add(events((NOW, "paid", 2.0), *[(NOW, "paid", each) for each in odd]), now=NOW, live=True)
+    look = counted.look(NOW)
+    assert (look.sums.events, look.sums.values, look.sums.total) == (5, 1, 2.0)
+    assert counted.misfits == 3
