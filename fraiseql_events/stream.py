@@ -21,7 +21,7 @@ from fraiseql_events.errors import EventsError, ServerUnavailable, StreamConsume
 from fraiseql_events.frames import DtypeBackend, Frames, check_frames, converter, pandas_options
 from fraiseql_events.html import card, table
 from fraiseql_events.prefetch import Prefetch
-from fraiseql_events.progress import DELAY_SECONDS, bar, in_notebook
+from fraiseql_events.progress import DELAY_SECONDS, bar, in_notebook, learn_total
 from fraiseql_events.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -212,8 +212,10 @@ class EventStream(Closing, Generic[F]):
         seen = time.monotonic() + DELAY_SECONDS
         with bar("reading", shown=self._progress) as progress:
             for batch in self._each():
-                if progress.total is None and not progress.disable and time.monotonic() > seen:
-                    progress.total, seen = self._count_all(), math.inf
+                if not progress.disable and time.monotonic() > seen:
+                    seen = math.inf
+                    if (total := self._count_all()) is not None:
+                        learn_total(progress, total)
                 progress.update(batch.num_rows)
                 yield batch
         for path, count in self.misfits.items():
