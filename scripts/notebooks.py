@@ -43,7 +43,8 @@ def _cleaned_output(output: Any) -> Any:
         return None
     if "data" in output:
         output.metadata = nbformat.from_dict({})
-        if output.data.pop("application/vnd.jupyter.widget-view+json", None) and set(output.data) <= {"text/plain"}:
+        widget = output.data.pop("application/vnd.jupyter.widget-view+json", None)
+        if not output.data or (widget and set(output.data) <= {"text/plain"}):  # the first is of a bar that has gone
             return None
     return output
 

@@ -265,7 +265,7 @@ def test_wrong_arguments_fail_before_the_network(ask: Callable[[EventClient], An
 
 
 def test_an_unreachable_server_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_addresses", [])  # other tests' services in this process
+    monkeypatch.setattr(serving, "_addresses", {})  # other tests' services in this process
     monkeypatch.setenv("FRAISEQL_EVENTS_URL", "grpc://127.0.0.1:1")
     client = EventClient()
     for ask in (client.status, client.entities, lambda: list(client.stream("*")), lambda: client.read("*")):
@@ -304,7 +304,7 @@ def test_an_address_needs_no_scheme() -> None:
 def test_a_client_without_an_address_finds_the_newest_service_of_its_process(
     start: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_addresses", [])
+    monkeypatch.setattr(serving, "_addresses", {})
     monkeypatch.setenv("FRAISEQL_EVENTS_URL", "grpc://127.0.0.1:1")
     first, second = start(tmp_path / "one"), start(tmp_path / "two")
     assert EventClient().url == second.url

@@ -31,6 +31,7 @@ ROOMS = [
         "ticket",
         "token",
         "progress",
+        "notebook_bar",
         "shop",
     ),
     ("duck", "html", "served", "status_view", "payload", "entity_info", "frames"),
