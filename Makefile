@@ -23,7 +23,7 @@ demo: $(STAMP) ## set up, and show the whole path: a shop's events from NATS to 
 test: $(STAMP) ## set up, and run every test
 	$(BIN)/python -m pytest --ignore tests/faults
 	$(BIN)/python -m pytest -n 3 tests/faults  # most of their time is waiting
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 60 notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 60 notebooks
 
 soak: $(STAMP) ## set up, and make trouble for ten minutes, or for SECONDS=60, under a steady load
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
