@@ -6,6 +6,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from inspect import cleandoc
+from keyword import iskeyword
 from typing import Any, Final
 
 from IPython.core.error import UsageError
@@ -139,7 +140,7 @@ def sql(options: Namespace, variables: dict[str, Any], query: str | None) -> Any
     """SQL over entity types as tables, in a cell of its own: `%%fraiseql sql`, and the query below."""
     if query is None:
         raise InvalidArgument("%fraiseql sql has no query: begin the cell with %%fraiseql sql, and write it below")
-    if options.out is not None and not options.out.isidentifier():
+    if options.out is not None and (not options.out.isidentifier() or iskeyword(options.out)):
         raise InvalidArgument(f"{options.out!r} is no name for a variable")
     with EventClient(options.url, token=options.token) as client:
         answer = client.sql(query)

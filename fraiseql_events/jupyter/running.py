@@ -47,10 +47,17 @@ class Wanted:
 
     def options(self, address: str | None) -> ServiceOptions:
         """The same as a service takes it, at an address where none is wanted."""
-        listen = self.listen or address or _default_listen()
+        listen = self._listen(address)
         return ServiceOptions(
             nats=self.nats, embedded=self.nats is None, store=self.store, listen=listen, token=self.token
         )
+
+    def _listen(self, address: str | None) -> str:
+        """Where to answer: a free port is that of before, where there was one."""
+        if self.listen is None:
+            return address or _default_listen()
+        host, port = parse_listen(self.listen)
+        return address if port == 0 and address is not None and parse_listen(address)[0] == host else self.listen
 
 
 class _Served(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class Live(Closing):
     """A dashboard over what happens now; it reads in a thread of its own until it is stopped.
 
     In a notebook it shows itself at the end of a cell: rate, totals, a rolling chart, the newest events, and buttons.
-    It stops, and ends the stream on the server, with its button, `stop`, the kernel, or when its output is closed. A
-    picture stays behind.
+    It stops, and ends the stream on the server, with its button, `stop`, the kernel, or when its output is closed, and
+    where it was never shown when nobody has it any more. A picture stays behind.
 
     Attributes:
         rows: events read so far.
@@ -85,9 +86,12 @@ class Live(Closing):
         self._faces: list[Face] = []
         self.rows = 0
         self._stream = open_stream()
-        self._reader = threading.Thread(target=self._read, name="fraiseql-events-live", daemon=True)
+        self._reconnects = 0
         self._shower: threading.Thread | None = None
-        atexit.register(self.stop)
+        # one that was never shown, and that nobody has any more, ends as a stream does
+        self._let_go = weakref.finalize(self, _let_go, self._stream, self._going)
+        reading = (weakref.ref(self), self._stream, self._going)
+        self._reader = threading.Thread(target=_read, args=reading, name="fraiseql-events-live", daemon=True)
         self._reader.start()
 
     @property
@@ -152,14 +156,22 @@ class Live(Closing):
             return
         from fraiseql_events.live.face import Face
 
-        self._caught_up.wait(_FIRST_SECONDS)
-        face = Face(self, self._gone)
+        try:
+            self._caught_up.wait(_FIRST_SECONDS)
+            face = Face(self, self._gone)
+            face.show(self.picture(), self.state, repr(self))
+        except KeyboardInterrupt:
+            if not self._faces:  # nobody could stop it
+                self._finish("stopped", "the cell was interrupted before it was shown")
+            raise
         with self._lock:
-            self._faces.append(face)
-        face.show(self.picture(), self.state, repr(self))
-        if self._end is not None:
-            self._leave_picture()
+            ended = self._end is not None
+            if not ended:
+                self._faces.append(face)
+        if ended:
+            face.end(self.picture(), repr(self))
         elif self._shower is None:
+            atexit.register(self.stop)
             self._shower = threading.Thread(target=self._show, name="fraiseql-events-picture", daemon=True)
             self._shower.start()
 
@@ -176,22 +188,15 @@ class Live(Closing):
         offset = self._stream.offset
         return self._goal < 0 or (offset is not None and offset >= self._goal)
 
-    def _read(self) -> None:
-        try:
-            reconnects = 0
-            for batch in self._stream.batches():
-                self._going.wait()
-                if self._end is not None:
-                    break
-                if self._behind or self._stream.reconnects > reconnects:
-                    self._behind, reconnects = False, self._stream.reconnects
-                    self._catch_up()
-                self._count(batch)
-            self._finish("ended", "")
-        except EventsError as error:
-            self._finish("failed", str(error))
-        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise it to: the dashboard says it
-            self._finish("failed", f"{type(error).__name__}: {error}")
+    def _take(self, batch: pa.RecordBatch) -> bool:
+        """Counts a batch; false when no more is wanted."""
+        if self._end is not None:
+            return False
+        if self._behind or self._stream.reconnects > self._reconnects:
+            self._behind, self._reconnects = False, self._stream.reconnects
+            self._catch_up()
+        self._count(batch)
+        return True
 
     def _catch_up(self) -> None:
         """What is there by now has not just happened: it stands in the chart at its time, or not at all."""
@@ -220,8 +225,7 @@ class Live(Closing):
             self._end = (kind, why)
             self._held = self._held or _now()
         atexit.unregister(self.stop)
-        self._stream.close()
-        self._going.set()
+        self._let_go()
         self._caught_up.set()
         self._changed.set()
         self._leave_picture()
@@ -263,6 +267,30 @@ class Live(Closing):
         misfits = sum(self._stream.misfits.values()) + self._window.misfits
         note = f"{misfits:,} values did not fit their type, and count as none" if misfits else ""
         return Caption(title=wanted.entity, state=state, mood=mood, value=value, by=wanted.by[1], note=note)
+
+
+def _read(dashboard: weakref.ref[Live], stream: EventStream[pa.RecordBatch], going: threading.Event) -> None:
+    """Reads for a dashboard as long as there is one; it is not held while nothing arrives."""
+    kind, why = "ended", ""
+    try:
+        for batch in stream.batches():
+            going.wait()
+            live = dashboard()
+            if live is None or not live._take(batch):
+                break
+            del live
+    except EventsError as error:
+        kind, why = "failed", str(error)
+    except Exception as error:  # noqa: BLE001 - a thread has nobody to raise it to: the dashboard says it
+        kind, why = "failed", f"{type(error).__name__}: {error}"
+    if (live := dashboard()) is not None:
+        live._finish(kind, why)
+
+
+def _let_go(stream: EventStream[pa.RecordBatch], going: threading.Event) -> None:
+    """Ends a reading, a paused one too."""
+    stream.close()
+    going.set()
 
 
 def _now() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,26 @@ def test_it_can_be_shown_twice_and_after_its_end_it_is_a_picture(live: Kernel) -
     assert len(bundles(live, "update_display_data")) == 2
     live.run("live")
     assert "stopped" in bundles(live, "update_display_data")[-1][PICTURE]
+
+
+def test_the_stop_button_before_it_is_shown_ends_it(live: Kernel) -> None:
+    live.run("live.stop(); from fraiseql_events.live import dashboard")
+    live.run("dashboard._FIRST_SECONDS = 30\nlive = client.live('Nothing')")
+    live.start("live")
+    time.sleep(1)
+    assert live.interrupt()[0] == "KeyboardInterrupt"
+    assert live.run("print(live.state)") == "stopped: the cell was interrupted before it was shown\n"
+    live.run("dashboard._FIRST_SECONDS = 1")
+
+
+def test_an_end_in_the_midst_of_the_first_showing_leaves_a_picture(live: Kernel) -> None:
+    live.run("live.stop(); live = client.live('Order')\npicture = type(live).picture")
+    live.run("type(live).picture = lambda self: self.stop() or picture(self)\nlive")
+    (bundle,) = bundles(live, "update_display_data")
+    assert VIEW not in bundle
+    (shown,) = bundles(live, "display_data")
+    assert shown[VIEW]["model_id"]
+    live.run("type(live).picture = picture")
 
 
 def test_what_is_wrong_is_one_sentence(shop: Kernel) -> None:

@@ -98,9 +98,11 @@ def test_serving_again_shows_what_runs_and_other_options_say_how_to_restart(serv
     assert "another" in serving.html
 
 
-def test_a_restart_keeps_the_address_and_the_events(kernel: Kernel) -> None:
+@pytest.mark.parametrize("listen", ["", " --listen 127.0.0.1:0"])
+def test_a_restart_keeps_the_address_and_the_events(kernel: Kernel, listen: str) -> None:
+    serve = f"%fraiseql serve --store {uuid.uuid4().hex}{listen}"
     kernel.run("from fraiseql_events import EventClient")
-    kernel.run("%fraiseql serve --store kept")
+    kernel.run(serve)
     try:
         kernel.run(FRAME + "\nclient = EventClient()")
         kernel.run("%fraiseql publish df")
@@ -109,7 +111,7 @@ def test_a_restart_keeps_the_address_and_the_events(kernel: Kernel) -> None:
         kernel.run("%fraiseql restart")
         until(lambda: kernel.run("print(client.status()['offset'])") == "5\n")
         assert kernel.run("print(EventClient().url)") == url
-        kernel.run("%fraiseql serve --store kept")  # running all cells again is no error
+        kernel.run(serve)  # running all cells again is no error
     finally:
         assert kernel.run("%fraiseql stop") == "stopped\n"
     assert kernel.run("%fraiseql stop") == "nothing runs in this notebook\n"
@@ -126,6 +128,7 @@ def test_a_restart_keeps_the_address_and_the_events(kernel: Kernel) -> None:
         ("%fraiseql stream Order --limit many", "InvalidArgument: %fraiseql stream: argument --limit: invalid int"),
         ("%fraiseql stream Order --start soon", "InvalidArgument: start 'soon' is neither a date nor"),
         ("%fraiseql stream 'Order", "InvalidArgument: %fraiseql stream 'Order: no closing quotation"),
+        ("%%fraiseql sql class\nselect 1", "InvalidArgument: 'class' is no name for a variable"),
         ("%fraiseql publish empty", "ServiceError: nothing runs in this notebook: `%fraiseql serve` first"),
         ("%fraiseql publish dg", "InvalidArgument: there is no variable 'dg'"),
         ("%fraiseql publish FRAME --nats nats://127.0.0.1:1", "InvalidArgument: str is no frame"),

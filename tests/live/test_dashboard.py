@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -222,6 +223,21 @@ def test_an_entity_type_that_there_is_not_yet_is_waited_for(filled: Fill, send: 
         assert live.totals().is_empty()
         send(order(entity_type="Invoice"))
         assert reads(live, 1)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_one_that_was_never_shown_and_that_nobody_has_any_more_ends(filled: Fill, send: Send, *, paused: bool) -> None:
+    client = EventClient(filled(order()).url)
+    live = client.live("Order")
+    assert reads(live, 1)
+    reader = live._reader
+    if paused:
+        live.pause()
+        send(order())
+    assert client.status()["streams"] == 1
+    del live
+    until(lambda: gc.collect() >= 0 and client.status()["streams"] == 0, 5)
+    until(lambda: not reader.is_alive(), 5)
 
 
 def test_in_a_terminal_it_is_a_line(filled: Fill, capsys: pytest.CaptureFixture[str]) -> None:
