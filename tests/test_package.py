@@ -41,7 +41,7 @@ ROOMS = [
     ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "connection"),
     ("stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
-    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli"),
+    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
     ("jupyter",),
 ]
 
