@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,14 @@ def test_wrong_use_is_one_sentence_and_an_error(kernel: Kernel, cell: str, says:
     lines = kernel.fail(cell)
     assert len(lines) == 1
     assert lines[0].startswith(says)
+
+
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_service_that_cannot_start_says_why(kernel: Kernel, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (said,) = kernel.fail(f"%fraiseql serve {option} --listen 127.0.0.1:{port}")
+    assert said.startswith(f"ServiceError: cannot listen on 127.0.0.1:{port} (Address already in use): name another")
 
 
 def test_an_error_in_a_cell_of_several_lines_says_in_which(kernel: Kernel) -> None:
