@@ -43,7 +43,6 @@ def test_the_quickstart_runs_from_top_to_bottom(open_notebook: Open) -> None:
     assert notebook.numbers() == [f"[{number}]:" for number in range(1, len(notebook.numbers()) + 1)]
     assert notebook.output_of(-1) == "stopped"
     assert any("Order.Created" in text for text in notebook.tables())
-    notebook.picture("quickstart")
 
 
 def test_a_large_read_shows_a_bar_that_leaves_nothing(open_notebook: Open, hundred_thousand: str) -> None:
