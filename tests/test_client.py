@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -262,7 +266,7 @@ def test_wrong_arguments_fail_before_the_network(ask: Callable[[EventClient], An
 
 
 def test_an_unreachable_server_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_addresses", [])  # other tests' services in this process
+    monkeypatch.setattr(serving, "_addresses", {})  # other tests' services in this process
     monkeypatch.setenv("FRAISEQL_EVENTS_URL", "grpc://127.0.0.1:1")
     client = EventClient()
     for ask in (client.status, client.entities, lambda: list(client.stream("*")), lambda: client.read("*")):
@@ -301,7 +305,7 @@ def test_an_address_needs_no_scheme() -> None:
 def test_a_client_without_an_address_finds_the_newest_service_of_its_process(
     start: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_addresses", [])
+    monkeypatch.setattr(serving, "_addresses", {})
     monkeypatch.setenv("FRAISEQL_EVENTS_URL", "grpc://127.0.0.1:1")
     first, second = start(tmp_path / "one"), start(tmp_path / "two")
     assert EventClient().url == second.url
@@ -436,3 +440,22 @@ def test_a_closed_stream_says_so(client: EventClient) -> None:
     unread.close()
     with pytest.raises(StreamConsumed):
         unread.to_arrow()
+
+
+@pytest.mark.parametrize("ask", ["status", "entities", "live", "sql", "dead_letters"])
+def test_an_interrupt_ends_the_wait_for_a_server_that_hangs(ask: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # connections are made, and never answered
+        client = EventClient(f"127.0.0.1:{hanging.getsockname()[1]}")
+        calls: dict[str, Callable[[], object]] = {
+            "status": client.status,
+            "entities": client.entities,
+            "live": lambda: client.live("Order"),
+            "sql": lambda: client.sql('select 1 from "Order"'),
+            "dead_letters": lambda: list(client.dead_letters()),
+        }
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            calls[ask]()
+        client.close()
+        assert time.monotonic() - began < 5
