@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 import pyarrow.flight as fl
 
@@ -14,11 +15,16 @@ from fraiseql_events.client_errors import mapped_errors
 from fraiseql_events.closing import Closing
 from fraiseql_events.entity_info import EntityInfo
 from fraiseql_events.flight_reader import FlightReader, call_options
+from fraiseql_events.interruptible import interruptible
 from fraiseql_events.ticket import Ticket
 
 CALL_SECONDS: Final = 30.0
 #: So long a look at an object in a notebook may take.
 LOOK_SECONDS: Final = 2.0
+#: So many results of an action are taken at a time.
+_AT_ONCE: Final = 16
+
+T = TypeVar("T")
 
 
 class Connection(Closing):
@@ -42,21 +48,26 @@ class Connection(Closing):
     def entities(self) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
         with mapped_errors(self.url):
-            infos = [json.loads(info.app_metadata) for info in self._flight().list_flights(options=self._options())]
+            found = self._ask(lambda client: list(client.list_flights(options=self._options())))
+        infos = [json.loads(info.app_metadata) for info in found]
         return {info["entity_type"]: EntityInfo.of(info) for info in infos}
 
     def count(self, ticket: Ticket) -> int | None:
         """How many events a ticket asks for; None where the server does not know."""
         descriptor = fl.FlightDescriptor.for_command(ticket.encode())
         with mapped_errors(self.url):
-            total = self._flight().get_flight_info(descriptor, options=self._options(LOOK_SECONDS)).total_records
+            options = self._options(LOOK_SECONDS)
+            total = self._ask(lambda client: client.get_flight_info(descriptor, options=options).total_records)
         return None if total < 0 else int(total)
 
     def act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
         """What an action answers, object by object."""
         with mapped_errors(self.url):
-            for result in self._flight().do_action(fl.Action(name, b""), options=self._options(seconds)):
-                yield json.loads(result.body.to_pybytes())
+            options = self._options(seconds)
+            results = self._ask(lambda client: client.do_action(fl.Action(name, b""), options=options))
+            while found := self._ask(lambda _: list(islice(results, _AT_ONCE))):
+                for result in found:
+                    yield json.loads(result.body.to_pybytes())
 
     def close(self) -> None:
         """Ends it; again does nothing."""
@@ -64,6 +75,16 @@ class Connection(Closing):
             client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _ask(self, call: Callable[[fl.FlightClient], T]) -> T:
+        """What a call gives; one that is interrupted keeps its connection, which nobody else uses any more."""
+        client = self._flight()
+        try:
+            return interruptible(lambda: call(client))
+        except KeyboardInterrupt:
+            with self._lock:
+                self._client = None
+            raise
 
     def _flight(self) -> fl.FlightClient:
         with self._lock:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -439,3 +443,22 @@ def test_a_closed_stream_says_so(client: EventClient) -> None:
     unread.close()
     with pytest.raises(StreamConsumed):
         unread.to_arrow()
+
+
+@pytest.mark.parametrize("ask", ["status", "entities", "live", "sql", "dead_letters"])
+def test_an_interrupt_ends_the_wait_for_a_server_that_hangs(ask: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # connections are made, and never answered
+        client = EventClient(f"127.0.0.1:{hanging.getsockname()[1]}")
+        calls: dict[str, Callable[[], object]] = {
+            "status": client.status,
+            "entities": client.entities,
+            "live": lambda: client.live("Order"),
+            "sql": lambda: client.sql('select 1 from "Order"'),
+            "dead_letters": lambda: list(client.dead_letters()),
+        }
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            calls[ask]()
+        client.close()
+        assert time.monotonic() - began < 5

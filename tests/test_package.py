@@ -38,7 +38,7 @@ ROOMS = [
     ("bridge",),
     ("log",),
     ("flight",),
-    ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "connection"),
+    ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "interruptible", "connection"),
     ("stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
     ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
