@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench docs lint format types check clean
+.PHONY: help demo test pictures soak bench docs lint format types check clean
 
 # How long `make soak` makes trouble; its page in docs/ is of 600 seconds.
 SECONDS := 600
@@ -21,9 +21,13 @@ demo: $(STAMP) ## set up, and show the whole path: a shop's events from NATS to 
 	$(BIN)/fraiseql-events demo
 
 test: $(STAMP) ## set up, and run every test
-	$(BIN)/python -m pytest --ignore tests/faults
+	$(BIN)/python -m pytest --ignore tests/faults --ignore tests/browser
 	$(BIN)/python -m pytest -n 3 tests/faults  # most of their time is waiting
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 60 notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 60 notebooks
+	$(BIN)/python -m pytest tests/browser
+
+pictures: $(STAMP) ## take the pictures of docs/pictures anew, in a real browser
+	$(BIN)/python -m pytest tests/browser --update-pictures
 
 soak: $(STAMP) ## set up, and make trouble for ten minutes, or for SECONDS=60, under a steady load
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)

@@ -11,10 +11,18 @@ if TYPE_CHECKING:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB of our own with one thread; times without a zone are UTC."""
+    """A DuckDB of our own, which works in the thread that asks; times without a zone are UTC.
+
+    It has no threads: a child of `os.fork` drops what other threads held, and DuckDB would wait there for threads that
+    the child has not. A notebook's ``!command`` forks, and so does `multiprocessing`.
+    """
     import duckdb  # it takes a tenth of a second to load
 
-    connection = duckdb.connect(":memory:", config={"threads": 1, "autoinstall_known_extensions": False})
+    config: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "autoinstall_known_extensions": False}
+    try:
+        connection = duckdb.connect(":memory:", config=config | {"async_threads": 0})
+    except duckdb.Error:  # before DuckDB 2 there were none
+        connection = duckdb.connect(":memory:", config=config)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

@@ -19,8 +19,10 @@ are mapped once, where they enter, and kept as ``__cause__``.
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import traceback
+from collections.abc import Iterator
 
 __all__ = [
     "EventsError",
@@ -88,6 +90,17 @@ class StoreInUse(StoreError):
 
 class ServiceError(EventsError):
     """The bridge, the log and the server could not be started together, or one has failed."""
+
+
+@contextlib.contextmanager
+def brief_when_stopped(kind: type[BaseException]) -> Iterator[None]:
+    """Has a notebook show an interrupt as it shows an `EventsError`: the frames of a wait tell nobody anything."""
+    try:
+        yield
+    except kind as stop:
+        error = stop  # which stays when the block is left
+        error._render_traceback_ = lambda: [type(error).__name__, *_line_of_cell(error)]  # type: ignore[attr-defined]
+        raise
 
 
 def _line_of_cell(error: BaseException) -> list[str]:

@@ -17,11 +17,11 @@ import msgspec
 import pyarrow as pa
 
 from fraiseql_events.closing import Closing
-from fraiseql_events.errors import EventsError, ServerUnavailable, StreamConsumed, StreamCut
+from fraiseql_events.errors import EventsError, ServerUnavailable, StreamConsumed, StreamCut, brief_when_stopped
 from fraiseql_events.frames import DtypeBackend, Frames, check_frames, converter, pandas_options
 from fraiseql_events.html import card, table
 from fraiseql_events.prefetch import Prefetch
-from fraiseql_events.progress import DELAY_SECONDS, bar, in_notebook
+from fraiseql_events.progress import DELAY_SECONDS, bar, in_notebook, learn_total
 from fraiseql_events.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -113,14 +113,12 @@ class EventStream(Closing, Generic[F]):
         """The same for asynchronous code; the event loop is free while a batch is awaited."""
         convert, loop = converter(self._frames, self._dtype_backend), asyncio.get_running_loop()
         self._start()
-        try:
+        with brief_when_stopped(asyncio.CancelledError), self:
             while not self._ended:
                 # in slices: an interrupt of the loop's thread is seen only between two of them
                 batch = await loop.run_in_executor(None, self._poll)
                 if batch is not _PENDING:
                     yield convert(batch)
-        finally:
-            self.close()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The events as Arrow record batches, whatever `frames` says."""
@@ -202,7 +200,8 @@ class EventStream(Closing, Generic[F]):
 
     def _convert_each(self) -> Iterator[F]:
         convert = converter(self._frames, self._dtype_backend)
-        with bar("following", shown=self._progress and self._ticket.mode == "streaming" and in_notebook()) as counter:
+        shown = self._progress and self._ticket.mode == "streaming" and in_notebook()
+        with brief_when_stopped(KeyboardInterrupt), bar("following", shown=shown) as counter:
             for batch in self._each():
                 counter.update(batch.num_rows)
                 yield convert(batch)
@@ -213,8 +212,10 @@ class EventStream(Closing, Generic[F]):
         seen = time.monotonic() + DELAY_SECONDS
         with bar("reading", shown=self._progress) as progress:
             for batch in self._each():
-                if progress.total is None and not progress.disable and time.monotonic() > seen:
-                    progress.total, seen = self._count_all(), math.inf
+                if not progress.disable and time.monotonic() > seen:
+                    seen = math.inf
+                    if (total := self._count_all()) is not None:
+                        learn_total(progress, total)
                 progress.update(batch.num_rows)
                 yield batch
         for path, count in self.misfits.items():
@@ -232,13 +233,11 @@ class EventStream(Closing, Generic[F]):
             return None
 
     def _each(self) -> Iterator[pa.RecordBatch]:
-        try:
+        with brief_when_stopped(KeyboardInterrupt), self:
             while not self._ended:
                 batch = self._poll()
                 if batch is not _PENDING:
                     yield batch
-        finally:
-            self.close()
 
     def _poll(self) -> Any:
         """The next batch with rows; `_PENDING` when there is none within a slice of time, or at the end."""

@@ -17,6 +17,7 @@ import nbformat
 FOLDER: Final = Path(__file__).parents[1] / "notebooks"
 _KERNEL: Final = {"display_name": "Python 3", "language": "python", "name": "python3"}
 _CELL_SECONDS: Final = 60
+_UNSEEN_MARK: Final = re.compile(r"^[ \t]*[^#\s].*#\s*NBVAL_\w+", re.MULTILINE)
 _OF_A_MACHINE: Final = re.compile(r"/(?:home|root|tmp|Users|work)/|0x[0-9a-f]{6,}")
 
 
@@ -42,7 +43,8 @@ def _cleaned_output(output: Any) -> Any:
         return None
     if "data" in output:
         output.metadata = nbformat.from_dict({})
-        if output.data.pop("application/vnd.jupyter.widget-view+json", None) and set(output.data) <= {"text/plain"}:
+        widget = output.data.pop("application/vnd.jupyter.widget-view+json", None)
+        if not output.data or (widget and set(output.data) <= {"text/plain"}):  # the first is of a bar that has gone
             return None
     return output
 
@@ -55,6 +57,8 @@ def faults(path: Path) -> list[str]:
     found = [f"an error in a cell: {output.ename}" for cell in code for output in cell.outputs if "ename" in output]
     if not any(cell.outputs for cell in code):
         found.append("it shows nothing: run it with --run")
+    if any(_UNSEEN_MARK.search(cell.source) for cell in code):
+        found.append("nbval sees no mark behind code: give the cell the tag nbval-check-output")
     outputs = "".join(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])) for cell in code)
     found += [f"{match} is of a machine" for match in sorted(set(_OF_A_MACHINE.findall(outputs)))]
     if nbformat.writes(cleaned(nbformat.reads(text, as_version=4))) + "\n" != text:

@@ -11,6 +11,7 @@ import pty
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -362,3 +363,8 @@ def test_a_second_embedded_serve_does_not_harm_the_first(tmp_path: Path) -> None
         assert [child.is_running() and child.status() != "zombie" for child in children] == [True]
         run("publish", "-", "--url", url, stdin=an_event())
         until(lambda: serve.status(url)["offset"] == 1)
+
+
+def test_python_dash_m_is_the_command_line_too() -> None:
+    command = [sys.executable, "-m", "fraiseql_events", "--version"]
+    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout.startswith("0.")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import nanoarrow
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -137,6 +138,8 @@ def test_anything_that_takes_the_arrow_c_stream_takes_a_stream(client: EventClie
     assert stream.offset == len(events()) - 1
     assert pl.DataFrame(client.stream("Order")).height == sum(event["entity_type"] == "Order" for event in events())
     assert pa.table(client.stream("*", limit=3)).num_rows == 3
+    assert len(pd.DataFrame.from_arrow(client.stream("*"))) == len(events())
+    assert len(nanoarrow.ArrayStream(client.stream("*")).read_all()) == len(events())
 
 
 def test_a_stream_can_be_read_asynchronously(client: EventClient) -> None:

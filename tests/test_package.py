@@ -31,6 +31,7 @@ ROOMS = [
         "ticket",
         "token",
         "progress",
+        "notebook_bar",
         "shop",
     ),
     ("duck", "html", "served", "status_view", "payload", "entity_info", "frames"),
@@ -40,7 +41,7 @@ ROOMS = [
     ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "interruptible", "connection"),
     ("stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
-    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli"),
+    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
     ("jupyter",),
 ]
 

@@ -77,7 +77,10 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         check_free(self._host, port)
         # the base class serves from its constructor on: everything must be set before
         middleware = None if token is None else {"token": TokenRequired(token)}
-        super().__init__(f"grpc://{_bracketed(self._host)}:{port}", middleware=middleware)
+        try:
+            super().__init__(f"grpc://{_bracketed(self._host)}:{port}", middleware=middleware)
+        except pa.ArrowException as error:  # somebody took it since
+            raise _cannot_listen(self._host, port, str(error)) from error
         self._keepalive = Keepalive(self.port)
 
     @property
@@ -238,10 +241,13 @@ def check_free(host: str, port: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise ServiceError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}): name another port with --listen, "
-            f"or {host}:0 for a free one"
-        ) from error
+        raise _cannot_listen(host, port, error.strerror or str(error)) from error
+
+
+def _cannot_listen(host: str, port: int, why: str) -> ServiceError:
+    return ServiceError(
+        f"cannot listen on {host}:{port} ({why}): name another port with --listen, or {host}:0 for a free one"
+    )
 
 
 def _ticket_of(descriptor: fl.FlightDescriptor) -> Ticket:

@@ -11,8 +11,11 @@ from fraiseql_events.cli import main
 
 
 def _end_with_the_kernel() -> None:
-    """The kernel holds the other end of the standard input; nothing is ever written there."""
-    sys.stdin.buffer.read()
+    """The kernel holds the other end of the standard input; nothing is ever written there.
+
+    It is read without Python's buffer: the lock of that, held in a thread, is fatal to an interpreter that ends.
+    """
+    os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from fraiseql_events.errors import EventsError
 from fraiseql_events.jupyter.magics import COMMANDS, parser_of
@@ -11,10 +14,28 @@ from fraiseql_events.jupyter.running import kernel
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+#: What stands before the word that is being written, and that word.
+_LINE: Final = re.compile(r"(.*%fraiseql\s(?:.*\s)?)(\S*)")
+
 
 def complete_from(shell: InteractiveShell) -> None:
-    """Has a shell complete what stands behind the magic."""
-    shell.set_hook("complete_command", _complete, re_key=r".*%fraiseql\s")
+    """Has a shell complete what stands behind the magic, and offer nothing else there."""
+
+    @context_matcher()
+    def fraiseql_matcher(context: CompletionContext) -> SimpleMatcherResult:
+        found = _LINE.fullmatch(context.text_until_cursor)
+        if found is None:
+            return {"completions": [], "suppress": False}
+        before, word = found.groups()
+        texts = [text for text in candidates(before, shell.user_ns) if text.startswith(word)]
+        return {
+            "completions": [SimpleCompletion(text, type=_kind(text)) for text in texts],
+            "matched_fragment": word,
+            "suppress": bool(texts),
+            "ordered": True,
+        }
+
+    shell.Completer.custom_matchers.append(fraiseql_matcher)
 
 
 def candidates(before: str, variables: dict[str, Any]) -> list[str]:
@@ -45,6 +66,6 @@ def _entity_types() -> list[str]:
         return []
 
 
-def _complete(shell: InteractiveShell, event: Any) -> list[str]:
-    before = event.line[: len(event.line) - len(event.symbol)] if event.line.endswith(event.symbol) else event.line
-    return candidates(before, shell.user_ns)
+def _kind(text: str) -> str:
+    """What a notebook says of it."""
+    return "option" if text.startswith("-") else "command" if text in COMMANDS else "value"

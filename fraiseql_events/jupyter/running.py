@@ -83,8 +83,14 @@ class Running(Closing):
 
     def __init__(self, wanted: Wanted, address: str | None = None) -> None:
         self.wanted = wanted
-        options = wanted.options(address)
-        served: _Served = _Beside(options) if wanted.beside else _Inside(options)
+        options, start = wanted.options(address), _Beside if wanted.beside else _Inside
+        try:
+            served: _Served = start(options)
+        except ServiceError:
+            again = wanted.options(address)
+            if again == options:
+                raise
+            served = start(again)  # another notebook has taken the usual address between our look and our start
         self._served: _Served | None = served
         self.url = served.url
 
@@ -171,7 +177,8 @@ class _Beside:
                 target=_drain, args=[self._process.stderr], name="fraiseql-events-log", daemon=True
             ).start()
             return line.split()[1]
-        said = self._process.stderr.read().strip().splitlines() or ["it said nothing"]
+        with self._process.stderr as log:
+            said = log.read().strip().splitlines() or ["it said nothing"]
         self._end()
         raise ServiceError(said[-1].removeprefix("fraiseql-events: "))
 

@@ -64,13 +64,19 @@ class Face:
             self._pause.icon = "play" if paused else "pause"
 
     def end(self, picture: str, text: str) -> None:
-        """Puts a picture in its own place."""
+        """Puts a picture in its own place.
+
+        Where the page has been loaded again it does not know the place: there the widget stays, as a picture too.
+        """
         self._forget_timer()
+        self._box.unobserve_all()
+        self._picture.value = picture
+        _, buttons = self._box.children
+        self._box.children = [self._picture]
+        for each in (self._pause, self._stop, buttons):
+            each.close()
         if self._display is not None:
             self._display.update(_still(picture, text), raw=True)
-        self._box.unobserve_all()
-        for each in (self._picture, self._pause, self._stop, self._box.children[1], self._box):
-            each.close()
 
     def _count_views(self, change: dict[str, Any]) -> None:
         self._forget_timer()

@@ -213,3 +213,26 @@ decode(Messages.of([1] * 100, [b""] * 100, [1] * 100, [b"{}"] * 100))
 print("duckdb" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
+
+
+def test_a_fork_beside_a_reader_leaves_the_child_unharmed() -> None:
+    """As a notebook's `!command` and `multiprocessing` do it: the child drops what other threads hold."""
+    code = f"""
+import os, threading
+import pyarrow as pa
+from fraiseql_events.bridge.bulk_json import bulk_reader
+ready, over = threading.Event(), threading.Event()
+def read():
+    [(table, rows)] = bulk_reader().read(pa.array([{msgspec.json.encode(TYPICAL)!r}] * 2000, pa.binary()))
+    ready.set()
+    over.wait()
+threading.Thread(target=read).start()
+ready.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+over.set()
+print(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"0\n"

@@ -57,6 +57,7 @@ def test_the_stop_button_ends_a_quiet_follow_on_both_sides(
         error, seconds = kernel.interrupt()
         ended = time.monotonic()
         assert error == ends_with
+        assert kernel.error == [ends_with, f"  in line 3: {cell.splitlines()[3]}"]  # in place of a traceback
         assert seconds < 1
         until(lambda: server.streams == 0, 2)
         assert time.monotonic() - ended < 2

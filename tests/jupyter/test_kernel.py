@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,12 +146,28 @@ def test_wrong_use_is_one_sentence_and_an_error(kernel: Kernel, cell: str, says:
     assert lines[0].startswith(says)
 
 
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_service_that_cannot_start_says_why(kernel: Kernel, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (said,) = kernel.fail(f"%fraiseql serve {option} --listen 127.0.0.1:{port}")
+    assert said.startswith(f"ServiceError: cannot listen on 127.0.0.1:{port} (Address already in use): name another")
+
+
 def test_an_error_in_a_cell_of_several_lines_says_in_which(kernel: Kernel) -> None:
     kernel.run("from fraiseql_events import EventClient")
     lines = kernel.fail("x = 1\nfor _ in range(1):\n    EventClient('grpc://127.0.0.1:1').read('Order')\n")
     assert lines[0].startswith("ServerUnavailable: no server answers")
     assert lines[1] == "  in line 3: EventClient('grpc://127.0.0.1:1').read('Order')"
     assert len(lines) == 2
+
+
+def test_bars_are_shown_unless_the_environment_says_no(kernel: Kernel) -> None:
+    cell = "from fraiseql_events.progress import bar\nwith bar('reading') as shown: print(shown.disable)"
+    assert kernel.run(cell) == "False\n"
+    kernel.run("import os; os.environ['TQDM_DISABLE'] = '1'")
+    assert kernel.run(cell) == "True\n"
+    kernel.run("del os.environ['TQDM_DISABLE']")
 
 
 def test_help_reads_well(kernel: Kernel) -> None:
@@ -193,11 +210,12 @@ def test_the_tab_key_offers_commands_options_and_entity_types(serving: Kernel) -
     serving.run("%fraiseql publish df")
     serving.run("from fraiseql_events import EventClient")
     wait_for(serving, 5)
-    assert "serve" in complete("%fraiseql se")
-    assert "--store" in complete("%fraiseql serve --st")
+    assert complete("%fraiseql ")[:3] == ["serve", "stop", "restart"]
+    assert complete("%fraiseql se") == ["serve"]
+    assert complete("%fraiseql serve --st") == ["--store"]
     assert complete("x = %fraiseql stream Or") == ["Order"]
-    assert complete("%fraiseql publish d")[:1] == ["df"]
-    assert "pandas" in complete("x = %fraiseql stream Order --frames pa")
+    assert complete("%fraiseql publish d") == ["df"]
+    assert complete("x = %fraiseql stream Order --frames pa") == ["pandas"]
 
 
 def test_a_follow_shows_a_table_that_moves_and_the_stop_button_gives_a_frame(serving: Kernel) -> None:

@@ -1,0 +1,1 @@
+"""What a person sees and does, in a real JupyterLab and a real Chromium."""
