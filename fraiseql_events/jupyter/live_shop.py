@@ -66,7 +66,7 @@ class LiveShop(Closing):
         self._thread.join()
 
     def __repr__(self) -> str:
-        pace = f"{self.rate:g} events a second, a day in {self.day:g} seconds"
+        pace = f"{self.rate:g} events a second on an average, a day in {self.day:g} seconds"
         state = pace if self._thread.is_alive() else "closed"
         return f"<a shop: {state}, {self.published:,} events so far>"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final, Protocol
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow as pa
 from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import ServiceError
-from fraiseql_events.flight.server import parse_listen
+from fraiseql_events.flight.server import check_free, parse_listen
 from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
 from fraiseql_events.served import announce, withdraw
 from fraiseql_events.service import DEFAULT_LISTEN, DEFAULT_STORE, Service, ServiceOptions
@@ -25,6 +25,8 @@ from fraiseql_events.token import TOKEN_VARIABLE, check_token
 
 START_SECONDS: Final = 60
 END_SECONDS: Final = 15
+#: A cell waits so long for a shop's first order.
+FIRST_ORDER_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +209,8 @@ class Kernel:
     def __init__(self) -> None:
         self.running: Running | None = None
         self.shop: LiveShop | None = None
+        #: The one that ran last, so that it can be started again once it is stopped.
+        self._last: Running | None = None
         self._lock = threading.Lock()
 
     def serve(self, wanted: Wanted, address: str | None = None) -> Running:
@@ -222,6 +226,7 @@ class Kernel:
         with self._lock:
             if self.running is None:
                 self.running = Running(wanted, address)
+                self._last = self.running
                 atexit.register(self.stop)
             elif self.running.wanted != wanted:
                 raise ServiceError(
@@ -242,6 +247,7 @@ class Kernel:
             self.shop = LiveShop(running.status()["nats"], rate=rate, seed=seed, day=day)
             if before is not None:
                 before.close()
+            self._wait_for_an_order(running)
             return self.shop
 
     def stop(self) -> bool:
@@ -258,15 +264,28 @@ class Kernel:
         return True
 
     def restart(self, wanted: Wanted | None) -> Running:
-        """Ends the service, and starts it anew as it was, or as wanted, at the same address if none is named."""
-        before, shop = self.running, self.shop
+        """Ends the service, and starts it anew as it was, or as wanted, at the same address if none is named.
+
+        One that is stopped already is the last that ran. A token stays, unless another is named.
+        """
+        before, shop = self._last, self.shop
         self.stop()
         if before is None:
             return self.serve(wanted or Wanted())
-        running = self.serve(wanted or before.wanted, before.url.partition("://")[2])
+        wanted = wanted or before.wanted
+        if wanted.token is None:
+            wanted = replace(wanted, token=before.wanted.token)
+        running = self.serve(wanted, before.url.partition("://")[2])
         if shop is not None:
             self.demo(rate=shop.rate, seed=shop.seed, day=shop.day)
         return running
+
+    @staticmethod
+    def _wait_for_an_order(running: Running) -> None:
+        """A shop opens at midnight, when little happens: the next cell may ask for orders."""
+        end = time.monotonic() + FIRST_ORDER_SECONDS
+        while "Order" not in running.status()["entities"] and time.monotonic() < end:
+            time.sleep(0.05)
 
 
 kernel: Final = Kernel()
@@ -275,11 +294,10 @@ kernel: Final = Kernel()
 def _default_listen() -> str:
     """The usual address; a free port where something listens there already, such as another notebook's service."""
     host, port = parse_listen(DEFAULT_LISTEN)
-    with socket.socket() as probe:
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return f"{host}:0"
+    try:
+        check_free(host, port)
+    except ServiceError:
+        return f"{host}:0"
     return DEFAULT_LISTEN
 
 

@@ -55,11 +55,11 @@ class Caption:
 
 
 def picture(look: Look, caption: Caption) -> str:
-    """The SVG, 860 by 514 pixels, with its own light background."""
+    """The SVG, as wide as there is room for, up to 860 pixels, with its own light background."""
     told = f"{caption.title}, {caption.state}: {look.sums.events:,} events, {_number(look.rate)} a second"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-size="12" '
+        f'font-family="system-ui,sans-serif" style="width:100%;max-width:{WIDTH}px;height:auto">',
         f"<title>{_text(told)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#ffffff" stroke="#dddddd"/>',
         *_header(caption),

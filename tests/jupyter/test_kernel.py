@@ -116,6 +116,21 @@ def test_a_restart_keeps_the_address_and_the_events(kernel: Kernel, listen: str)
     finally:
         assert kernel.run("%fraiseql stop") == "stopped\n"
     assert kernel.run("%fraiseql stop") == "nothing runs in this notebook\n"
+    kernel.run("%fraiseql restart")  # what was stopped is what is started again
+    try:
+        assert kernel.run("print(EventClient().url)") == url
+        until(lambda: kernel.run("print(client.status()['offset'])") == "5\n")
+    finally:
+        kernel.run("%fraiseql stop")
+
+
+def test_orders_are_there_when_the_cell_that_opens_a_shop_has_ended(kernel: Kernel) -> None:
+    kernel.run("from fraiseql_events import EventClient")
+    try:
+        kernel.run(f"%fraiseql serve --demo --listen 127.0.0.1:0 --store {uuid.uuid4().hex}\nclient = EventClient()")
+        assert kernel.run("print(client.read('Order').height > 0)") == "True\n"
+    finally:
+        kernel.run("%fraiseql stop")
 
 
 @pytest.mark.parametrize(
@@ -254,8 +269,9 @@ def test_a_token_keeps_others_out_and_this_kernel_needs_none(kernel: Kernel, opt
         assert kernel.run(f"print(EventClient({other}, token=token).entities())") == "{}\n"
         kernel.run("running")
         assert "of-this-kernel" not in kernel.html + kernel.text
-        kernel.run("%fraiseql restart")
-        assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
-        kernel.fail(f"EventClient({other}).entities()")
+        for options in ("", f" --store {uuid.uuid4().hex} {option}"):
+            kernel.run(f"%fraiseql restart{options}")
+            assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
+            kernel.fail(f"EventClient({other}).entities()")
     finally:
         kernel.run("%fraiseql stop")

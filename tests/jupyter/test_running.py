@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fraiseql_events import ServiceError
+from fraiseql_events import EventClient, ServiceError
 from fraiseql_events.jupyter import running
 from fraiseql_events.jupyter.running import Running, Wanted
 
@@ -46,3 +46,12 @@ def test_an_address_that_was_named_is_not_changed(tmp_path: Path, usual: str) ->
         pytest.raises(ServiceError, match="taken|in use"),
     ):
         Running(Wanted(store=str(tmp_path), listen=usual))
+
+
+def test_the_usual_address_is_free_again_at_once_after_clients_have_used_it(tmp_path: Path, usual: str) -> None:
+    pool_before = pa.default_memory_pool()
+    for _ in range(2):
+        with Running(Wanted(store=str(tmp_path))) as service:
+            assert service.url == f"grpc://{usual}"
+            assert EventClient(service.url).entities() == {}
+    pa.set_memory_pool(pool_before)

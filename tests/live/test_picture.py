@@ -73,5 +73,6 @@ def test_any_text_and_any_number_make_a_well_formed_picture(rows: list[tuple[int
     caption = Caption(title=state[:20], state=state, mood="failed", value="total", by="status", note=state)
     svg = drawn(*rows, caption=caption)
     root = ET.fromstring(svg)
-    assert root.get("height") == str(HEIGHT)
+    assert root.get("viewBox") == f"0 0 {WIDTH} {HEIGHT}"
+    assert root.get("width") is None  # a picture that is wider than its cell would be cut off
     assert not re.search(r'[="M V h]-?(nan|inf)', svg)
