@@ -205,7 +205,7 @@ def test_dead_letters_are_shown_and_saved(tmp_path: Path, source: StreamOptions,
         (["status", "--url", "grpc://nobody.invalid:1"], 1, "no server answers"),
         (["ingest", "--store", "x", "--nats", "http://localhost:4222"], 2, "write nats://HOST:PORT"),
         (["publish", "."], 2, ". is a folder"),
-        (["serve", "--embedded", "--store", "/dev/null/x"], 1, "cannot be opened"),
+        (["serve", "--embedded", "--store", "/dev/null/x", "--listen", "127.0.0.1:0"], 1, "cannot be opened"),
     ],
 )
 def test_wrong_use_is_one_sentence(
