@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,10 +28,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[BrowserContext]:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
     """Debian's, without a window; Playwright's own is not installed. It may ask nothing of another machine."""
     path = shutil.which("chromium")
-    assert path is not None, "there is no chromium, which these tests drive: `apt-get install chromium` installs it"
+    if path is None:
+        pytest.fail(
+            "there is no chromium, which these tests drive: `apt-get install chromium` installs it", pytrace=False
+        )
     elsewhere: list[str] = []
 
     def note(request: Request) -> None:
@@ -38,7 +42,8 @@ def chromium() -> Iterator[BrowserContext]:
             elsewhere.append(request.url)
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
+        home = {"HOME": str(tmp_path_factory.mktemp("chromium"))}
+        browser = playwright.chromium.launch(executable_path=path, env=os.environ | home)
         context = browser.new_context(viewport=SIZE, locale="en-US", reduced_motion="reduce")
         context.set_default_timeout(20_000)
         context.on("request", note)
@@ -49,9 +54,9 @@ def chromium() -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def open_notebook(
-    lab: Lab, chromium: BrowserContext, tmp_path: Path, request: pytest.FixtureRequest
+    chromium: BrowserContext, lab: Lab, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[str], Notebook]]:
-    """Opens a notebook of `notebooks/`, or an empty one of another name; its processes end with the test."""
+    """Opens a notebook of `notebooks/`, or an empty one of another name; after the test nothing of it may run."""
     screenshots = request.config.getoption("--screenshots", None) or tmp_path
     screenshots.mkdir(parents=True, exist_ok=True)
     pictures = ROOT / "docs" / "pictures" if request.config.getoption("--update-pictures", False) else tmp_path

@@ -51,6 +51,11 @@ class Notebook:
         """What is written in a cell."""
         return self.cell(cell).locator(".cm-content").inner_text()
 
+    def cell_with(self, code: str) -> int:
+        """The first cell in which some code is written."""
+        cells = self.page.locator(".jp-CodeCell .cm-content").all_text_contents()
+        return next(cell for cell, text in enumerate(cells) if code in text)
+
     def tables(self) -> list[str]:
         """The texts of the data frames that are shown."""
         return self.page.locator(".jp-OutputArea table.dataframe").all_text_contents()
@@ -79,8 +84,10 @@ class Notebook:
             seen.add(self.output_of(cell))
         return seen | {self.output_of(cell)}
 
-    def picture(self, name: str, *, height: int = 800) -> None:
-        """Takes a picture for the documentation, of the upper so many pixels."""
+    def picture(self, name: str, *, at: int | None = None, height: int = 800) -> None:
+        """Takes a picture for the documentation, of the upper so many pixels, with a cell at its top."""
+        if at is not None:
+            self.cell(at).evaluate("cell => cell.scrollIntoView()")
         self.page.mouse.move(600, height - 2)  # where it points to nothing
         path = self._pictures / f"{name}.png"
         self.page.screenshot(path=path, clip={"x": 0, "y": 0, "width": 1200, "height": height}, caret="initial")
@@ -206,6 +213,10 @@ class Notebook:
     def wait_until_shows(self, cell: int, text: str | re.Pattern[str], seconds: float = 20) -> None:
         """Waits until a cell shows a text, among others."""
         expect(self.cell(cell).locator(".jp-OutputArea")).to_contain_text(text, timeout=seconds * 1000)
+
+    def wait_until_says(self, cell: int, text: str, seconds: float = 20) -> None:
+        """Waits until a cell shows a text that stands by itself."""
+        expect(self.outputs(cell).get_by_text(text, exact=True)).to_be_visible(timeout=seconds * 1000)
 
     def wait_for_kernel(self, state: str = "Idle") -> None:
         """Waits until the status bar says how the kernel is."""
