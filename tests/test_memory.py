@@ -90,8 +90,9 @@ def test_six_million_events_take_the_memory_of_two_million(tmp_path: Path) -> No
         server, client = peaks(small, entity, 2_000_000 // share)
         large_server, large_client = peaks(large, entity, 6_000_000 // share)
         said = f"{entity}, MiB: server {server >> 20}, {large_server >> 20} client {client >> 20}, {large_client >> 20}"
-        assert large_server <= 1.3 * server, said
-        assert large_client <= 1.3 * client, said
+        # the four million events more are of 1.2 GB; a busy machine lets a client's peak differ by 50 MiB
+        assert large_server <= 1.3 * server + (64 << 20), said
+        assert large_client <= 1.3 * client + (64 << 20), said
 
 
 WITHOUT_PANDAS = """
