@@ -7,8 +7,10 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Self
@@ -122,7 +124,9 @@ class Lab:
         _, alive = psutil.wait_procs(self.processes(), timeout=10)
         left = [f"{each.pid}: {' '.join(each.cmdline())}" for each in alive]
         if self._process.poll() is None:
-            left.append("JupyterLab itself")
+            self._process.send_signal(signal.SIGUSR1)
+            time.sleep(1)
+            left.append(f"JupyterLab itself: {self._log.read_text()[-6000:]}")
             self._process.kill()
             self._process.wait()
         for each in alive:
