@@ -42,7 +42,7 @@ FIGURES = {
     "ingest-json": ("events", "seconds", "cpu_seconds", "events_per_second"),
     "ingest-ndjson": ("events", "seconds", "events_per_second"),
     "ingest-arrow": ("events", "seconds", "events_per_second"),
-    "replay": ("events", "seconds", "events_per_second"),
+    "replay": ("events", "seconds", "events_per_second", "server_us"),
     "live": ("events", "frames", "p50_ms", "p99_ms"),
     "payload": ("events", "seconds", "cpu_us"),
     "first_batch": ("events", "cold_ms", "client_p50_ms", "client_max_ms", "flight_p50_ms"),

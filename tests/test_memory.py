@@ -63,6 +63,12 @@ def peaks(folder: Path, entity: str, events: int) -> tuple[int, int]:
         return peak_memory(serve.process.pid), client
 
 
+def least_peaks(folder: Path, entity: str, events: int) -> tuple[int, int]:
+    """The least that server and client needed in three passes: what a busy machine adds is not in all."""
+    servers, clients = zip(*(peaks(folder, entity, events) for _ in range(3)), strict=True)
+    return min(servers), min(clients)
+
+
 ALLOCATOR = """
 from fraiseql_events import cli
 cli.run(["serve", "--nats", "no address"])
@@ -81,18 +87,16 @@ def test_serve_has_arrow_use_jemalloc_unless_the_environment_names_another() -> 
 
 
 @pytest.mark.timeout(400)
-def test_six_million_events_take_the_memory_of_two_million(tmp_path: Path) -> None:
-    """What is read ahead has a bound, which an answer of less than about two million events does not reach."""
+def test_five_million_events_take_the_memory_of_half_a_million(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
-    fill(small, 2_000_000)
-    fill(large, 6_000_000)
+    fill(small, 500_000)
+    fill(large, 5_000_000)
     for entity, share in (("*", 1), ("Order", 4)):
-        server, client = peaks(small, entity, 2_000_000 // share)
-        large_server, large_client = peaks(large, entity, 6_000_000 // share)
+        server, client = least_peaks(small, entity, 500_000 // share)
+        large_server, large_client = least_peaks(large, entity, 5_000_000 // share)
         said = f"{entity}, MiB: server {server >> 20}, {large_server >> 20} client {client >> 20}, {large_client >> 20}"
-        # the four million events more are of 1.2 GB; a busy machine lets a client's peak differ by 50 MiB
-        assert large_server <= 1.3 * server + (64 << 20), said
-        assert large_client <= 1.3 * client + (64 << 20), said
+        assert large_server <= 1.3 * server, said
+        assert large_client <= 1.3 * client, said
 
 
 WITHOUT_PANDAS = """
