@@ -33,7 +33,6 @@ _QUIET_SECONDS: Final = 1.0
 #: A cell waits so long for the first events, so that what it leaves behind shows them.
 _FIRST_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
-_END: Final = ("stopped", "ended", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
