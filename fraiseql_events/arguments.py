@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
 from fraiseql_events.errors import InvalidArgument
@@ -44,6 +46,21 @@ def check_url(url: str) -> str:
     if scheme != "grpc+unix" and not rest.rpartition(":")[2].isdigit():
         raise InvalidArgument(f"{url!r} has no port: write grpc://HOST:PORT")
     return url
+
+
+def read_certificates(url: str, path: str | os.PathLike[str] | None) -> bytes | None:
+    """The certificates (PEM) of a file, for an address that is reached by TLS; None for none."""
+    if path is None:
+        return None
+    if not url.startswith("grpc+tls://"):
+        raise InvalidArgument(f"tls_roots is for addresses such as grpc+tls://HOST:PORT; {url} is reached without TLS")
+    try:
+        found = Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"tls_roots {path} cannot be read: {error.strerror or error}") from error
+    if b"-----BEGIN CERTIFICATE-----" not in found:
+        raise InvalidArgument(f"tls_roots {path} holds no certificates: a file in PEM is expected")
+    return found
 
 
 def entity_type(entity: str) -> str | None:

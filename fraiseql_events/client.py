@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 import pyarrow as pa
 
-from fraiseql_events.arguments import Payload, StreamOptions, check_url, entity_type, integer, names
+from fraiseql_events.arguments import (
+    Payload,
+    StreamOptions,
+    check_url,
+    entity_type,
+    integer,
+    names,
+    read_certificates,
+)
 from fraiseql_events.closing import Closing
 from fraiseql_events.connection import LOOK_SECONDS, Connection
 from fraiseql_events.entity_info import EntityInfo
@@ -49,18 +57,22 @@ class EventClient(Closing):
             notebook), without that FRAISEQL_EVENTS_URL, and without that grpc://localhost:50051.
         token: what the server wants of its clients; without one that of the service in this process, or else
             FRAISEQL_EVENTS_TOKEN.
+        tls_roots: a file of the certificates (PEM) to trust at a ``grpc+tls://`` address; without one the usual ones.
 
     Raises:
-        InvalidArgument: the address is none, or the token.
+        InvalidArgument: the address is none, or the token, or there is no such file.
 
     Example:
         >>> EventClient(url).read("Order", "2026-01-01", "2026-01-31", columns=["entity_id", "timestamp"]).shape
         (2, 2)
     """
 
-    def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, tls_roots: str | os.PathLike[str] | None = None
+    ) -> None:
         self.url = check_url(newest() or os.environ.get(URL_VARIABLE) or DEFAULT_URL if url is None else url)
-        self._connection = Connection(self.url, check_token(token_of(self.url) if token is None else token))
+        token = check_token(token_of(self.url) if token is None else token)
+        self._connection = Connection(self.url, token, read_certificates(self.url, tls_roots))
 
     @overload
     def stream(

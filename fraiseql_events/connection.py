@@ -14,7 +14,7 @@ import pyarrow.flight as fl
 from fraiseql_events.client_errors import mapped_errors
 from fraiseql_events.closing import Closing
 from fraiseql_events.entity_info import EntityInfo
-from fraiseql_events.flight_reader import FlightReader, call_options
+from fraiseql_events.flight_reader import FlightReader, call_options, connect
 from fraiseql_events.interruptible import interruptible
 from fraiseql_events.ticket import Ticket
 
@@ -33,17 +33,19 @@ class Connection(Closing):
     Args:
         url: the server's address.
         token: what it wants of its clients, if anything.
+        tls_roots: the certificates (PEM) that are trusted; None is what gRPC trusts by itself.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, tls_roots: bytes | None = None) -> None:
         self.url = url
         self._token = token
+        self._tls_roots = tls_roots
         self._lock = threading.Lock()
         self._client: fl.FlightClient | None = None
 
     def open(self, ticket: Ticket) -> FlightReader:
         """Asks for a stream, on a connection of its own."""
-        return FlightReader(self.url, ticket, partial(mapped_errors, self.url), self._token)
+        return FlightReader(self.url, ticket, partial(mapped_errors, self.url), self._token, self._tls_roots)
 
     def entities(self) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
@@ -89,7 +91,7 @@ class Connection(Closing):
     def _flight(self) -> fl.FlightClient:
         with self._lock:
             if self._client is None:
-                self._client = fl.FlightClient(self.url)
+                self._client = connect(self.url, self._tls_roots)
             return self._client
 
     def _options(self, seconds: float = CALL_SECONDS) -> fl.FlightCallOptions:

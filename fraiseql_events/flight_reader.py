@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -26,6 +26,7 @@ class FlightReader:
         ticket: what is asked for.
         mapped_errors: makes Flight's errors ours.
         token: what the server wants of its clients, if anything.
+        tls_roots: the certificates (PEM) that are trusted; None is what gRPC trusts by itself.
     """
 
     def __init__(
@@ -34,12 +35,13 @@ class FlightReader:
         ticket: Ticket,
         mapped_errors: Callable[[], AbstractContextManager[None]],
         token: str | None = None,
+        tls_roots: bytes | None = None,
     ) -> None:
         self._ticket = ticket
         self._token = token
         self._mapped_errors = mapped_errors
         # without a pool of its own, a channel would be given the dead connection of another to the same address
-        self._connection = fl.FlightClient(url, generic_options=[("grpc.use_local_subchannel_pool", 1)])
+        self._connection = connect(url, tls_roots, generic_options=[("grpc.use_local_subchannel_pool", 1)])
         self._reader: fl.FlightStreamReader | None = None
         self._cancelled = False
 
@@ -75,6 +77,11 @@ class FlightReader:
     def close(self) -> None:
         """Ends the connection. Not while another thread reads: pyarrow frees under it what it is using."""
         self._connection.close()
+
+
+def connect(url: str, tls_roots: bytes | None, **options: Any) -> fl.FlightClient:
+    """A connection, that trusts these certificates (PEM); None is what gRPC trusts by itself."""
+    return fl.FlightClient(url, **options, **({} if tls_roots is None else {"tls_root_certs": tls_roots}))
 
 
 def call_options(token: str | None, seconds: float | None = None) -> fl.FlightCallOptions:

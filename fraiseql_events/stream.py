@@ -53,6 +53,7 @@ class EventStream(Closing, Generic[F]):
 
     - ``for frame in stream`` or ``async for frame in stream``: a frame a batch, memory constant;
     - ``stream.to_polars()``, ``to_pandas()``, ``to_arrow()``: all in one frame;
+    - ``stream.poll(seconds)``: the next frame if there is one by then, for loops that do other things beside;
     - ``stream.to_reader()``, or anything that takes the Arrow C stream (DuckDB, Polars, R): batches, unchanged.
 
     Nothing is asked of the server before the first of these. Where the connection or the server breaks off, the rest is
@@ -124,6 +125,27 @@ class EventStream(Closing, Generic[F]):
         """The events as Arrow record batches, whatever `frames` says."""
         self._start()
         return self._each()
+
+    def poll(self, seconds: float = 0.0) -> F | None:
+        """The next frame, which is waited for so long at the most: for loops that have other things to do, too.
+
+        Returns:
+            None when there is none yet, and at the end: `ended` tells which.
+        """
+        if not self._started:
+            self._start()
+        try:
+            with brief_when_stopped(KeyboardInterrupt):
+                batch = _PENDING if self._ended else self._poll(seconds)
+        except BaseException:
+            self.close()  # what had come when it was interrupted is lost: it cannot be gone on with
+            raise
+        return None if batch is _PENDING else converter(self._frames, self._dtype_backend)(batch)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all that was asked for has been read."""
+        return self._ended
 
     def to_reader(self) -> pa.RecordBatchReader:
         """An Arrow reader over the rest; memory constant."""
@@ -239,25 +261,25 @@ class EventStream(Closing, Generic[F]):
                 if batch is not _PENDING:
                     yield batch
 
-    def _poll(self) -> Any:
-        """The next batch with rows; `_PENDING` when there is none within a slice of time, or at the end."""
+    def _poll(self, seconds: float = _SLICE) -> Any:
+        """The next batch with rows; `_PENDING` when there is none within so much time, or at the end."""
         if self._closed:
             raise StreamConsumed("this stream was closed before its end: ask the client for another")
         try:
-            return self._receive()
+            return self._receive(seconds)
         except (StreamCut, ServerUnavailable) as error:
             self._plan_retry(error)
             return _PENDING
 
-    def _receive(self) -> Any:
+    def _receive(self, seconds: float) -> Any:
         if self._prefetch is None:
             if (pause := self._retry_at - time.monotonic()) > 0:
-                time.sleep(min(_SLICE, pause))
+                time.sleep(min(seconds, pause))
                 return _PENDING
             self._prefetch = Prefetch(lambda: self._open_reader(self._rest()))
             self._heard = time.monotonic()
         try:
-            chunk = self._prefetch.get(_SLICE)
+            chunk = self._prefetch.get(seconds)
         except queue.Empty:
             silence = time.monotonic() - self._heard
             if silence > self._longest_silence():

@@ -1,0 +1,288 @@
+"""What R needs of fraiseql_events: every answer as values that reticulate hands over exactly.
+
+Numbers cross as the bytes of R's own vectors, for neither whole numbers of 64 bits nor microseconds survive on another
+way. Texts cross as lists, those that repeat as codes and levels.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraiseql_events import EventClient, EventsError, Ticket
+from fraiseql_events.event import LOG_SCHEMA
+from fraiseql_events.payload import path_of
+from fraiseql_events.time_range import format_end, format_start
+
+#: R's missing whole number, and that of package bit64.
+_NA_INTEGER: Final = -(2**31)
+_NA_INTEGER64: Final = -(2**63)
+#: Up to here R's doubles have every whole number.
+_EXACT: Final = 2**53
+#: So many texts of a column are looked at; where they are so few different ones, they are taken to repeat.
+_LOOK: Final = 512
+_FEW: Final = 64
+_PAYLOAD: Final = {
+    "double": pa.float64(),
+    "integer": pa.int32(),
+    "integer64": pa.int64(),
+    "character": pa.string(),
+    "logical": pa.bool_(),
+    "POSIXct": pa.timestamp("us", "UTC"),
+    "Date": pa.date32(),
+}
+
+
+def _answering(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """Has an error of fraiseql_events come back as a value: R tells it in its own way."""
+
+    @functools.wraps(function)
+    def answer(*arguments: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return {"value": function(*arguments, **options)}
+        except EventsError as error:
+            kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, EventsError)]
+            return {"kinds": kinds, "message": str(error)}
+
+    return answer
+
+
+@_answering
+def connect(url: str, token: str | None, tls_roots: str | None) -> EventClient:
+    """A client, which connects when it is first used."""
+    return EventClient(url, token=token, tls_roots=tls_roots)
+
+
+@_answering
+def status(client: EventClient) -> str:
+    """The server's status as JSON text, which keeps its whole numbers."""
+    return msgspec.json.encode(client.status()).decode()
+
+
+@_answering
+def entities(client: EventClient) -> dict[str, Any]:
+    """What the server has of each entity type, as columns."""
+    time = pa.timestamp("us", "UTC")
+    schema = pa.schema([("entity_type", pa.string()), ("events", pa.int64()), ("first", time), ("last", time)])
+    rows = [
+        {"entity_type": name, "events": info.events, "first": info.first, "last": info.last}
+        for name, info in client.entities().items()
+    ]
+    return {"rows": len(rows), "columns": _columns(pa.RecordBatch.from_pylist(rows, schema), "numeric")}
+
+
+class Reading:
+    """A stream that is read in short steps: between two of them R sees whether it was interrupted.
+
+    What a step had found when it was interrupted is asked for again in the next one.
+
+    Args:
+        client: the client.
+        ticket: what is asked for, in either spelling.
+        payload: "infer", or the types of fields by their paths; None for none.
+        bigint: as what whole numbers of 64 bits cross: "numeric", "integer64" or "character".
+    """
+
+    def __init__(
+        self, client: EventClient, ticket: str, payload: str | dict[str, str] | None, bigint: str
+    ) -> None:
+        self._client = client
+        self._ticket = Ticket.decode(ticket)
+        self._bigint = bigint
+        self._payload: Any = _types(payload) if isinstance(payload, dict) else payload
+        self._step = 0
+        #: How many events there are up to a step, up to which offset, and of which history.
+        self._places = {0: (0, self._ticket.after_offset, self._ticket.history)}
+        self._stream: Any = None
+        self._gathered: list[pa.RecordBatch] = []
+        self._open(0)
+        self.schema: pa.Schema = self._stream.schema
+        if self._payload is not None:  # found once, they stay
+            own = LOG_SCHEMA.names
+            self._payload = {path_of(field.name): field.type for field in self.schema if field.name not in own}
+
+    @_answering
+    def take(self, step: int, rows: int, seconds: float) -> dict[str, Any]:
+        """What comes within so many seconds, up to about so many events.
+
+        Args:
+            step: the number of the last step whose events R has.
+            rows: how many are enough.
+            seconds: how long the first of them is waited for.
+        """
+        if self._stream is None or step != self._step:
+            self._open(step)
+        place, found, had = self._places[step], [], 0
+        try:
+            while had < rows and not self._stream.ended:
+                batch = self._stream.poll(seconds)
+                if batch is None:
+                    break
+                found.append(batch)
+                had += batch.num_rows
+        except BaseException:
+            self.close()
+            raise
+        stream = self._stream
+        self._step = step + 1
+        self._places = {step: place, self._step: (place[0] + had, stream.offset, stream.history)}
+        columns = _columns(_together(found, self.schema), self._bigint) if found else None
+        return self._known(had) | {"step": self._step, "columns": columns}
+
+    @_answering
+    def gather(self, seconds: float) -> dict[str, Any]:
+        """Keeps what comes within so many seconds, to be fetched column by column when all is there."""
+        end = time.monotonic() + seconds
+        while not self._stream.ended and (left := end - time.monotonic()) > 0:
+            batch = self._stream.poll(left)
+            if batch is not None:
+                self._gathered.append(batch)
+        return self._known(self._stream.rows)
+
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.schema.names)
+
+    def column(self, name: str) -> dict[str, Any]:
+        """A column of what was gathered."""
+        index = self.schema.get_field_index(name)
+        chunks = [batch.column(index) for batch in self._gathered]
+        return _column(_whole(pa.chunked_array(chunks, self.schema.field(index).type)), self._bigint)
+
+    def _known(self, rows: int) -> dict[str, Any]:
+        stream = self._stream
+        return {
+            "rows": rows,
+            "ended": stream.ended,
+            "offset": None if stream.offset is None else str(stream.offset),
+            "history": stream.history,
+            "state": stream.state,
+            "misfits": dict(stream.misfits),
+        }
+
+    def close(self) -> None:
+        """Ends the stream, on the server too; again does nothing."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _open(self, step: int) -> None:
+        self.close()
+        ticket, (rows, offset, history) = self._ticket, self._places[step]
+        self._step = step
+        self._stream = self._client.stream(
+            "*" if ticket.entity is None else ticket.entity,
+            None if ticket.start is None else format_start(ticket.start),
+            None if ticket.end is None else format_end(ticket.end),
+            limit=None if ticket.limit is None else ticket.limit - rows,
+            columns=ticket.columns,
+            event_types=ticket.event_types,
+            after_offset=offset,
+            history=history,
+            batch_size=ticket.batch_size,
+            compression=ticket.compression,
+            follow=ticket.mode == "streaming",
+            payload=self._payload,
+            frames="arrow",
+            progress=False,
+        )
+
+
+@_answering
+def read(client: EventClient, ticket: str, payload: str | dict[str, str] | None, bigint: str) -> Reading:
+    """A stream that has asked for nothing yet."""
+    return Reading(client, ticket, payload, bigint)
+
+
+def _types(payload: dict[str, str]) -> dict[str, pa.DataType]:
+    """The types that R has named, of lists where a path has several values."""
+    return {path: pa.list_(_PAYLOAD[name]) if "[]" in path else _PAYLOAD[name] for path, name in payload.items()}
+
+
+def _together(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_batches(batches, schema).combine_chunks()
+
+
+def _columns(table: pa.Table | pa.RecordBatch, bigint: str) -> dict[str, Any]:
+    """A table, column by column, as R takes it; `r/R/columns.R` makes vectors of it."""
+    arrays = (column if isinstance(column, pa.Array) else _whole(column) for column in table.columns)
+    return {name: _column(array, bigint) for name, array in zip(table.schema.names, arrays, strict=True)}
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([*column.chunks, pa.array([], column.type)])
+
+
+def _column(values: pa.Array, bigint: str) -> dict[str, Any]:
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _texts(values)
+    if pa.types.is_list(kind):
+        return {"kind": "list", "lengths": _integers(pc.list_value_length(values)), "values": _column(values.flatten(), bigint)}
+    if pa.types.is_timestamp(kind):
+        micros = values.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        return _doubles(micros, "time") | {"scale": 1e6}
+    if pa.types.is_date(kind):
+        return _doubles(values.cast(pa.int32()), "date")
+    if pa.types.is_boolean(kind):
+        return {"kind": "logical", "bytes": _integers(values.cast(pa.int32()))}
+    if pa.types.is_floating(kind) or pa.types.is_uint32(kind):
+        return _doubles(values, "double")
+    if pa.types.is_int64(kind) or pa.types.is_uint64(kind):
+        return _big(values, bigint)
+    if pa.types.is_integer(kind):
+        low = pc.min(values).as_py()
+        if low is not None and low <= _NA_INTEGER:  # R has one whole number less
+            return _doubles(values, "double")
+        return {"kind": "integer", "bytes": _integers(values)}
+    return _texts(values.cast(pa.string()))
+
+
+def _texts(values: pa.Array) -> dict[str, Any]:
+    """Codes and levels where texts repeat, else a list. R's texts hold no NUL: it becomes U+FFFD, and is counted."""
+    with_nul = int(pc.sum(pc.match_substring(values, "\0")).as_py() or 0)
+    if with_nul:
+        values = pc.replace_substring(values, "\0", "\ufffd")
+    if len(values) > _LOOK and pc.count_distinct(values[:_LOOK]).as_py() <= _FEW:
+        coded = values.dictionary_encode()
+        codes = pc.add(coded.indices, 1)
+        return {"kind": "coded", "bytes": _integers(codes), "levels": coded.dictionary.to_pylist(), "nul": with_nul}
+    return {"kind": "text", "list": values.fill_null("").to_pylist(), "missing": _missing(values), "nul": with_nul}
+
+
+def _big(values: pa.Array, bigint: str) -> dict[str, Any]:
+    """Whole numbers of 64 bits, exactly: as doubles only where all of them have one."""
+    if bigint == "integer64" and pa.types.is_int64(values.type):
+        filled = np.asarray(values.fill_null(_NA_INTEGER64))
+        return {"kind": "integer64", "bytes": bytearray(filled.tobytes())}
+    ends = pc.min_max(values).as_py()
+    if bigint == "numeric" and (ends["min"] is None or (ends["min"] >= -_EXACT and ends["max"] <= _EXACT)):
+        return _doubles(values, "double")
+    return _texts(values.cast(pa.string())) | {"large": bigint == "numeric"}
+
+
+def _doubles(values: pa.Array, kind: str) -> dict[str, Any]:
+    """As R's doubles; what is missing is set there, where it is told from NaN."""
+    filled = values.fill_null(0) if values.null_count else values
+    numbers = filled.to_numpy(zero_copy_only=False).astype(np.float64)
+    return {"kind": kind, "bytes": bytearray(numbers.tobytes()), "missing": _missing(values)}
+
+
+def _integers(values: pa.Array) -> bytearray:
+    """As R's whole numbers, its missing one among them."""
+    return bytearray(np.asarray(values.cast(pa.int32()).fill_null(_NA_INTEGER)).tobytes())
+
+
+def _missing(values: pa.Array) -> bytearray | None:
+    """Where there is nothing, counted from one."""
+    if values.null_count == 0:
+        return None
+    places = np.flatnonzero(np.asarray(values.is_null().cast(pa.uint8()))).astype(np.int32) + np.int32(1)
+    return bytearray(places.tobytes())
