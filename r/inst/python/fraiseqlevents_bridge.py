@@ -6,7 +6,13 @@ way. Texts cross as lists, those that repeat as codes and levels.
 
 from __future__ import annotations
 
+import collections
 import functools
+import os
+import queue
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraiseql_events import EventClient, EventsError, Ticket
+from fraiseql_events import EventClient, EventsError, ServiceError, Ticket
 from fraiseql_events.event import LOG_SCHEMA
 from fraiseql_events.payload import path_of
 from fraiseql_events.time_range import format_end, format_start
+from fraiseql_events.token import TOKEN_VARIABLE
 
 #: R's missing whole number, and that of package bit64.
 _NA_INTEGER: Final = -(2**31)
@@ -29,6 +36,7 @@ _EXACT: Final = 2**53
 #: So many texts of a column are looked at; where they are so few different ones, they are taken to repeat.
 _LOOK: Final = 512
 _FEW: Final = 64
+_END_SECONDS: Final = 15
 _PAYLOAD: Final = {
     "double": pa.float64(),
     "integer": pa.int32(),
@@ -193,6 +201,99 @@ class Reading:
             frames="arrow",
             progress=False,
         )
+
+
+@_answering
+def publish(client: EventClient, columns: list[dict[str, Any]], nats: str | None) -> int:
+    """Publishes rows as events, to the stream that the server reads; how many there were."""
+    from fraiseql_events.bridge.consumer import StreamOptions
+    from fraiseql_events.bridge.publisher import publish as send
+    from fraiseql_events.publishing import frame_messages
+
+    table = pa.table({column["name"]: _from_r(**column) for column in columns})
+    messages = frame_messages(table)
+    status = client.status()
+    return send(messages, StreamOptions(nats=nats or status["nats"], stream=status["stream"]))
+
+
+def _from_r(name: str, kind: str, values: list[str], missing: list[int]) -> pa.Array:
+    found: list[Any] = list(values)
+    for place in missing:
+        found[int(place)] = None
+    if kind == "micros":
+        return pa.array([None if each is None else int(each) for each in found], pa.timestamp("us", "UTC"))
+    return pa.array(found, pa.string())
+
+
+class Server:
+    """`fraiseql-events serve` in a process of its own, which ends when R does, however that ends."""
+
+    def __init__(self, arguments: list[str], token: str | None) -> None:
+        # in a session of its own: an interrupt of R's is none of it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fraiseql_events.jupyter.beside", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | ({} if token is None else {TOKEN_VARIABLE: token}),
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._log: collections.deque[str] = collections.deque(maxlen=20)
+        self._reader = threading.Thread(target=self._drain, name="fraiseql-events-log", daemon=True)
+        threading.Thread(target=self._listen, name="fraiseql-events-ready", daemon=True).start()
+        self._reader.start()
+
+    @_answering
+    def ready(self, seconds: float) -> str | None:
+        """Its address; None when it is not so far within so many seconds.
+
+        Raises:
+            ServiceError: it has ended, for the reason that it gave.
+        """
+        try:
+            line = self._said.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if line.startswith("ready "):
+            return line.split()[1]
+        self._reader.join(1)
+        raise ServiceError((self._log or ["the server said nothing"])[-1].removeprefix("fraiseql-events: "))
+
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Ends it; again does nothing."""
+        self._process.terminate()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as out:
+            for line in out:
+                self._said.put(line)
+        self._said.put("")
+
+    def _drain(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as log:
+            for line in log:
+                if line.strip():
+                    self._log.append(line.strip())
+
+
+@_answering
+def serve(arguments: list[str], token: str | None) -> Server:
+    """A server that is on its way."""
+    return Server(arguments, token)
 
 
 @_answering

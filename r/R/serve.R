@@ -1,0 +1,79 @@
+SERVE_SECONDS <- 60
+
+#' Start a server of events
+#'
+#' Runs bridge and Flight server in a process of their own, with a NATS server embedded, so that no terminal is needed.
+#' It ends with R, however that ends. [events_connect()] without an address connects to it.
+#'
+#' @param demo Whether a shop is opened in it, whose orders, users and products change.
+#' @param store The folder that keeps the history; without one it is a temporary one, which goes with R.
+#' @param nats A NATS server to read from, instead of an embedded one.
+#' @param listen Where to answer, `HOST:PORT`; port 0 takes a free one.
+#' @param token What every client must bring.
+#' @param rate How many events a second the shop makes, about.
+#' @param seed Another one makes another shop.
+#' @return A server with its address as `url`, to be stopped with [events_close()].
+#' @examples
+#' \dontrun{
+#' server <- events_serve(demo = TRUE)
+#' con <- events_connect()
+#' events_read(con, "Order", payload = TRUE)
+#' events_close(server)
+#' }
+#' @export
+events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.0.0.1:0", token = NULL, rate = 20, seed = 1) {
+  check_flag("demo", demo)
+  for (name in c("store", "nats", "listen", "token")) check_one_text(name, get(name))
+  if (demo && !is.null(nats)) wrong("demo = TRUE opens a shop on an embedded NATS server: leave nats out")
+  if (!is.numeric(rate) || length(rate) != 1 || is.na(rate) || rate <= 0) {
+    wrong("rate is ", shown(rate), ": events a second are expected, more than 0")
+  }
+  if (is.null(store)) store <- tempfile("fraiseql-events-")
+  arguments <- c("--store", path.expand(store), "--listen", listen)
+  arguments <- c(arguments, if (is.null(nats)) "--embedded" else c("--nats", nats))
+  if (demo) {
+    seed <- whole_number("seed", seed, 0)
+    arguments <- c(arguments, "--demo", "--rate", format(rate, scientific = FALSE), "--seed", seed)
+  }
+  server <- new.env(parent = emptyenv())
+  server$process <- answered(bridge()$serve(as.list(arguments), token))
+  reg.finalizer(server, function(server) try(server$process$close(), silent = TRUE), onexit = TRUE)
+  server$url <- wait_until_ready(server)
+  state$newest <- server$url
+  state$tokens[[server$url]] <- token
+  structure(server, class = "fraiseql_events_server")
+}
+
+wait_until_ready <- function(server) {
+  on.exit(server$process$close())
+  end <- proc.time()[[3]] + SERVE_SECONDS
+  repeat {
+    url <- answered(server$process$ready(STEP_SECONDS))
+    if (!is.null(url)) {
+      on.exit()
+      return(url)
+    }
+    if (proc.time()[[3]] > end) fail("the server did not start within 60 seconds", "ServiceError")
+    Sys.sleep(IDLE_SECONDS)
+  }
+}
+
+#' @export
+events_close.fraiseql_events_server <- function(x) {
+  x$process$close()
+  state$tokens[[x$url]] <- NULL
+  if (identical(state$newest, x$url)) state$newest <- NULL
+  invisible(x)
+}
+
+#' @export
+format.fraiseql_events_server <- function(x, ...) {
+  running <- x$process$running()
+  paste0("<fraiseql_events server at ", x$url, if (running) paste0(", process ", x$process$pid) else ", stopped", ">")
+}
+
+#' @export
+print.fraiseql_events_server <- function(x, ...) {
+  cat(format(x), "\n", sep = "")
+  invisible(x)
+}
