@@ -6,12 +6,27 @@ fail <- function(message, kinds = character()) {
 
 wrong <- function(...) fail(paste0(...), "InvalidArgument")
 
-# What the Python side has answered, or its error as one of R.
-answered <- function(answer, url = NULL) {
+# What the Python side answers, or its error as one of R, or an interrupt that came while it was at work.
+answered <- function(call, url = NULL) {
+  answer <- tryCatch(call, error = function(error) {
+    # what reticulate says when an interrupt comes in the midst of its own work
+    if (grepl("No such namespace", conditionMessage(error), fixed = TRUE)) list(interrupted = TRUE) else stop(error)
+  })
+  if (isTRUE(answer$interrupted)) interrupt()
   if (is.null(answer$message)) {
     return(answer$value)
   }
   fail(in_words_of_r(answer$message, answer$kinds, url), answer$kinds)
+}
+
+# As if it had come while R was at work.
+interrupt <- function() {
+  if (.Platform$OS.type == "unix") {
+    tools::pskill(Sys.getpid(), tools::SIGINT)
+    Sys.sleep(1)
+  }
+  signalCondition(structure(class = c("interrupt", "condition"), list(message = "", call = NULL)))
+  invokeRestart("abort")
 }
 
 # The same sentence, with R's own ways of mending it.

@@ -55,12 +55,20 @@ json_of_each <- function(values) {
 }
 
 json_text <- function(value) {
-  to_text <- function(digits) {
-    as.character(jsonlite::toJSON(value, auto_unbox = TRUE, digits = digits, null = "null", na = "null",
-                                  POSIXt = "ISO8601", UTC = TRUE))
-  }
   if (is.list(value) && length(value) == 0) return("{}")
-  short <- to_text(NA)
-  exact <- to_text(I(17))
-  if (identical(jsonlite::fromJSON(short), jsonlite::fromJSON(exact))) short else exact
+  value <- if (is.list(value)) rapply(value, exact_numbers, classes = "numeric", how = "replace") else exact_numbers(value)
+  as.character(jsonlite::toJSON(
+    value, auto_unbox = TRUE, null = "null", na = "null", POSIXt = "ISO8601", UTC = TRUE, json_verbatim = TRUE
+  ))
+}
+
+# Numbers as JSON, in as few digits as give the same number again; jsonlite has 15 of them at the most.
+exact_numbers <- function(values) {
+  if (!is.double(values) || is.object(values)) return(values)
+  digits <- sprintf("%.15g", values)
+  other <- is.finite(values) & as.numeric(digits) != values
+  digits[other] <- sprintf("%.17g", values[other])
+  digits[!is.finite(values)] <- "null"
+  text <- if (length(digits) == 1) digits else paste0("[", paste(digits, collapse = ","), "]")
+  structure(text, class = "json")
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import logging
 import os
 import queue
 import subprocess
@@ -27,6 +28,10 @@ from fraiseql_events.event import LOG_SCHEMA
 from fraiseql_events.payload import path_of
 from fraiseql_events.time_range import format_end, format_start
 from fraiseql_events.token import TOKEN_VARIABLE
+
+# R tells what there is to tell, in its own words
+logging.getLogger("fraiseql_events").addHandler(logging.NullHandler())
+logging.getLogger("fraiseql_events").propagate = False
 
 #: R's missing whole number, and that of package bit64.
 _NA_INTEGER: Final = -(2**31)
@@ -49,7 +54,7 @@ _PAYLOAD: Final = {
 
 
 def _answering(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """Has an error of fraiseql_events come back as a value: R tells it in its own way."""
+    """Has an error of fraiseql_events, or an interrupt, come back as a value: R tells it in its own way."""
 
     @functools.wraps(function)
     def answer(*arguments: Any, **options: Any) -> dict[str, Any]:
@@ -58,6 +63,8 @@ def _answering(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
         except EventsError as error:
             kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, EventsError)]
             return {"kinds": kinds, "message": str(error)}
+        except KeyboardInterrupt:  # on its own way through reticulate it is lost at times, or ends R
+            return {"interrupted": True}
 
     return answer
 
@@ -139,8 +146,10 @@ class Reading:
             self.close()
             raise
         stream = self._stream
+        if stream.offset is not None:  # a stream that was asked anew has none before its first batch
+            self._offset, self._history = stream.offset, stream.history
         self._step = step + 1
-        self._places = {step: place, self._step: (place[0] + had, stream.offset, stream.history)}
+        self._places = {step: place, self._step: (place[0] + had, self._offset, self._history)}
         columns = _columns(_together(found, self.schema), self._bigint) if found else None
         return self._known(had) | {"step": self._step, "columns": columns}
 
@@ -152,6 +161,7 @@ class Reading:
             batch = self._stream.poll(left)
             if batch is not None:
                 self._gathered.append(batch)
+        self._offset, self._history = self._stream.offset, self._stream.history
         return self._known(self._stream.rows)
 
     def names(self) -> list[str]:
@@ -169,8 +179,8 @@ class Reading:
         return {
             "rows": rows,
             "ended": stream.ended,
-            "offset": None if stream.offset is None else str(stream.offset),
-            "history": stream.history,
+            "offset": None if self._offset is None else str(self._offset),
+            "history": self._history,
             "state": stream.state,
             "misfits": dict(stream.misfits),
         }
@@ -183,7 +193,7 @@ class Reading:
 
     def _open(self, step: int) -> None:
         self.close()
-        ticket, (rows, offset, history) = self._ticket, self._places[step]
+        ticket, (rows, self._offset, self._history) = self._ticket, self._places[step]
         self._step = step
         self._stream = self._client.stream(
             "*" if ticket.entity is None else ticket.entity,
@@ -192,8 +202,8 @@ class Reading:
             limit=None if ticket.limit is None else ticket.limit - rows,
             columns=ticket.columns,
             event_types=ticket.event_types,
-            after_offset=offset,
-            history=history,
+            after_offset=self._offset,
+            history=self._history,
             batch_size=ticket.batch_size,
             compression=ticket.compression,
             follow=ticket.mode == "streaming",
@@ -236,7 +246,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | ({} if token is None else {TOKEN_VARIABLE: token}),
+            env=_environment() | ({} if token is None else {TOKEN_VARIABLE: token}),
             start_new_session=True,
         )
         self.pid = self._process.pid
@@ -288,6 +298,17 @@ class Server:
             for line in log:
                 if line.strip():
                     self._log.append(line.strip())
+
+
+def _environment() -> dict[str, str]:
+    """Without the folders of libraries that R puts first: another Python's library may lie there.
+
+    They are R's own and the system's, which are found all the same.
+    """
+    found = dict(os.environ)
+    folders = found.pop("LD_LIBRARY_PATH", "").split(":")
+    kept = [each for each in folders if each and not each.startswith(("/usr/lib", os.environ.get("R_HOME", "/usr/lib")))]
+    return found | ({"LD_LIBRARY_PATH": ":".join(kept)} if kept else {})
 
 
 @_answering

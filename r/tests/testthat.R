@@ -1,0 +1,4 @@
+library(testthat)
+library(fraiseqlevents)
+
+test_check("fraiseqlevents")

@@ -1,0 +1,47 @@
+test_that("a shop opens, and its orders come", {
+  skip_without_server()
+  server <- events_serve(demo = TRUE, rate = 200)
+  on.exit(events_close(server))
+  expect_output(print(server), "process [0-9]+")
+  con <- events_connect(server$url)
+  stream <- events_stream(con, "Order", follow = TRUE, payload = c(total = "double"))
+  batch <- events_next(stream, wait = 20)
+  events_close(stream)
+  expect_gt(nrow(batch), 0)
+  expect_type(batch$total, "double")
+})
+
+test_that("a server ends when it is closed, and again does nothing", {
+  skip_without_server()
+  server <- events_serve()
+  pid <- server$process$pid
+  expect_true(tools::pskill(pid, 0))
+  events_close(events_close(server))
+  expect_output(print(server), "stopped")
+  expect_false(tools::pskill(pid, 0))
+})
+
+test_that("a server ends with an R that is killed", {
+  skip_without_server()
+  script <- tempfile(fileext = ".R")
+  output <- tempfile()
+  writeLines(c("library(fraiseqlevents)", "server <- events_serve()", "cat('pid', server$process$pid, '\\n')",
+               "flush(stdout())", "Sys.sleep(60)"), script)
+  pid <- background(script, output)
+  wait_until(function() any(grepl("^pid", readLines(output, warn = FALSE))), 30)
+  child <- as.integer(strsplit(grep("^pid", readLines(output), value = TRUE), " ")[[1]][2])
+  expect_true(tools::pskill(child, 0))
+  tools::pskill(pid, tools::SIGKILL)
+  wait_until(function() !tools::pskill(child, 0), 20)
+  succeed()
+})
+
+test_that("a start that fails is one sentence", {
+  skip_without_server()
+  file <- tempfile()
+  file.create(file)
+  expect_error(events_serve(store = file), class = "ServiceError")
+  expect_snapshot(error = TRUE, events_serve(demo = TRUE, nats = "nats://localhost:4222"))
+  expect_snapshot(error = TRUE, events_serve(demo = "yes"))
+  expect_snapshot(error = TRUE, events_serve(demo = TRUE, rate = -1))
+})

@@ -1,0 +1,120 @@
+test_that("a stream gives every event once, and NULL at its end", {
+  con <- a_server()
+  stream <- events_stream(con, "*", batch_size = 2, columns = "offset")
+  offsets <- numeric()
+  while (!is.null(batch <- events_next(stream))) {
+    expect_lte(nrow(batch), 2)
+    offsets <- c(offsets, batch$offset)
+  }
+  expect_identical(offsets, as.numeric(seq_along(offsets)) - 1)
+  expect_error(events_next(stream), "read already, or closed", class = "InvalidArgument")
+})
+
+test_that("a stream that was left goes on where its offset says", {
+  con <- a_server()
+  first <- events_stream(con, "*", batch_size = 2, columns = "offset")
+  seen <- events_next(first)$offset
+  events_close(first)
+  rest <- events_read(con, "*", columns = "offset", after_offset = first$offset, history = first$history)
+  expect_identical(c(seen, rest$offset), as.numeric(0:(length(seen) + nrow(rest) - 1)))
+})
+
+test_that("a follow gives what arrives, and an empty frame when nothing does", {
+  con <- a_server()
+  stream <- events_stream(con, "Live", follow = TRUE)
+  on.exit(events_close(stream))
+  empty <- events_next(stream, wait = 0.2)
+  expect_identical(nrow(empty), 0L)
+  events_publish(con, one_event("Live", "first"))
+  expect_identical(events_next(stream, wait = 10)$entity_id, "first")
+  events_publish(con, one_event("Live", "second"))
+  expect_identical(events_next(stream, wait = 10)$entity_id, "second")
+})
+
+test_that("events_each calls with each batch, and ends when it is told to", {
+  con <- a_server()
+  rows <- 0
+  total <- events_each(events_stream(con, "Order"), function(batch) rows <<- rows + nrow(batch))
+  expect_identical(c(rows, total), c(5, 5))
+  calls <- 0
+  events_each(events_stream(con, "Order", batch_size = 1), function(batch) {
+    calls <<- calls + 1
+    FALSE
+  })
+  expect_identical(calls, 1)
+})
+
+test_that("an interrupt takes nothing of a stream", {
+  con <- a_server()
+  script <- tempfile(fileext = ".R")
+  writeLines(c(
+    "library(fraiseqlevents)",
+    sprintf("con <- events_connect('%s')", con$url),
+    "stream <- events_stream(con, 'Stopped', follow = TRUE, columns = 'offset')",
+    "seen <- numeric(); hits <- 0",
+    "cat('ready\\n'); flush(stdout())",
+    "while (length(seen) < 300) tryCatch(",
+    "  repeat { batch <- events_next(stream, wait = 20); seen <- c(seen, batch$offset); if (length(seen) >= 300) break },",
+    "  interrupt = function(condition) hits <<- hits + 1)",
+    "cat(hits >= 5, length(seen), anyDuplicated(seen), is.unsorted(seen), '\\n')"
+  ), script)
+  output <- tempfile()
+  pid <- background(script, output)
+  on.exit(tools::pskill(pid))
+  wait_until(function() any(grepl("ready", readLines(output, warn = FALSE))))
+  for (round in 1:30) {
+    events_publish(con, one_event("Stopped", as.character(1:10 + 10 * round)))
+    tools::pskill(pid, tools::SIGINT)
+    Sys.sleep(0.1)
+  }
+  wait_until(function() any(grepl("TRUE|FALSE|halted", readLines(output, warn = FALSE))), 60)
+  expect_match(readLines(output), "^TRUE 300 0 FALSE", all = FALSE)
+})
+
+test_that("a stream outlives its server", {
+  skip_without_server()
+  store <- tempfile()
+  server <- events_serve(store = store)
+  con <- events_connect(server$url)
+  events_publish(con, one_event("Order", as.character(1:3)))
+  stream <- events_stream(con, "Order", follow = TRUE)
+  on.exit(events_close(stream))
+  wait_until(function() events_status(con)$offset == 3)
+  seen <- events_next(stream)$entity_id
+  while (length(seen) < 3) seen <- c(seen, events_next(stream)$entity_id)
+  events_close(server)
+  expect_message(events_next(stream, wait = 1), "the stream is cut")
+  server <- events_serve(store = store, listen = sub("grpc://", "", server$url))
+  on.exit(events_close(server), add = TRUE)
+  events_publish(con, one_event("Order", "4"))
+  expect_message(seen <- c(seen, events_next(stream, wait = 30)$entity_id), "goes on")
+  expect_identical(seen, as.character(1:4))
+})
+
+test_that("what is asked wrongly is one sentence", {
+  con <- a_server()
+  expect_snapshot(error = TRUE, events_stream(con))
+  expect_snapshot(error = TRUE, events_stream(con, "Order", colums = "data"))
+  expect_snapshot(error = TRUE, events_stream(con, "Order", NULL, NULL, 100))
+  expect_snapshot(error = TRUE, events_stream("con", "Order"))
+  expect_snapshot(error = TRUE, events_stream(con, "Order", payload = "total"))
+  expect_snapshot(error = TRUE, events_stream(con, "Order", payload = c(total = "float")))
+  expect_snapshot(error = TRUE, events_next("stream"))
+  expect_snapshot(error = TRUE, events_next(events_stream(con, "Order"), wait = -1))
+})
+
+test_that("memory stays the same however long a stream is", {
+  con <- a_server()
+  one <- one_event("Long", as.character(1:20000))
+  one$data <- strrep("{\"text\": \"x\"}", 1)
+  for (round in 1:10) events_publish(con, one)
+  wait_until(function() isTRUE(events_entities(con)$events[events_entities(con)$entity_type == "Long"] == 200000), 60)
+  at_most <- function(limit) {
+    stream <- events_stream(con, "Long", limit = limit)
+    invisible(gc(reset = TRUE))
+    events_each(stream, function(batch) NULL)
+    sum(gc()[, 6])
+  }
+  at_most(20000)
+  expect_lt(at_most(200000), at_most(20000) * 1.5)
+})
