@@ -93,7 +93,7 @@ class EventStream(Closing, Generic[F]):
         self._ended = False
         self._closed = False
         self._answered = self._asked = False
-        self._heard = 0.0
+        self._heard = self._polled = 0.0
         self._goal = 0
         self._failing_since: float | None = None
         self._retry_at = 0.0
@@ -134,6 +134,9 @@ class EventStream(Closing, Generic[F]):
         """
         if not self._started:
             self._start()
+        if time.monotonic() - self._polled > 1.0:  # nobody was listening meanwhile
+            self._heard = time.monotonic()
+        self._polled = time.monotonic()
         try:
             with brief_when_stopped(KeyboardInterrupt):
                 batch = _PENDING if self._ended else self._poll(seconds)
