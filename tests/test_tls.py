@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -26,36 +25,37 @@ class TlsProxy:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("localhost").configure_cert(self._context)
         self._context.set_alpn_protocols(["h2"])
-        self._ready: Future[int] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
-        self.port = self._ready.result(10)
 
-    async def _run(self) -> None:
-        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
-        async with await asyncio.start_server(self._forward, "127.0.0.1", 0, ssl=self._context) as server:
-            self._ready.set_result(server.sockets[0].getsockname()[1])
-            await self._closing.wait()
-            server.close()
-            await asyncio.sleep(0.5)  # a handshake that is under way ends with its client
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._forward, args=[client], daemon=True).start()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+    def _forward(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), self._context.wrap_socket(client, server_side=True) as tls:
+            with socket.create_connection(("127.0.0.1", self._target)) as server:
+                back = threading.Thread(target=_copy, args=[server, tls], daemon=True)
+                back.start()
+                _copy(tls, server)
+                back.join()
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._closing.set)
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
         self._thread.join(10)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-    finally:
-        writer.close()
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
