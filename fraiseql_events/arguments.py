@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypedDict
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.frames import DtypeBackend
 from fraiseql_events.ticket import Compression, entity_or_all
+from fraiseql_events.wording import shown, without_password
 
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
 #: Paths in `data` and their types; or "infer".
@@ -37,12 +38,12 @@ def check_url(url: str) -> str:
     if isinstance(url, str) and re.fullmatch(r"[\w.-]+:\d+|\[[0-9a-fA-F:]+\]:\d+", url):
         url = f"grpc://{url}"
     if not isinstance(url, str):
-        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
+        raise InvalidArgument(f"{shown(url)} is no address of a Flight server: write grpc://HOST:PORT")
     scheme, found, rest = url.partition("://")
     if not found or scheme not in _SCHEMES or not rest:
-        raise InvalidArgument(f"{url!r} is no address of a Flight server: write grpc://HOST:PORT")
+        raise InvalidArgument(f"{without_password(url)!r} is no address of a Flight server: write grpc://HOST:PORT")
     if scheme != "grpc+unix" and not rest.rpartition(":")[2].isdigit():
-        raise InvalidArgument(f"{url!r} has no port: write grpc://HOST:PORT")
+        raise InvalidArgument(f"{without_password(url)!r} has no port: write grpc://HOST:PORT")
     return url
 
 

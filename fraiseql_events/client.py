@@ -343,11 +343,11 @@ class EventClient(Closing):
         self._connection.close()
 
     def __repr__(self) -> str:
-        return f"EventClient({self.url!r})"
+        return f"EventClient({self._connection.shown_url!r})"
 
     def _repr_html_(self) -> str:
         try:
             (status,) = self._connection.act("status", LOOK_SECONDS)
         except EventsError as error:
-            return card("EventClient", [("address", self.url), ("state", error)])
-        return status_card("EventClient", self.url, status)
+            return card("EventClient", [("address", self._connection.shown_url), ("state", error)])
+        return status_card("EventClient", self._connection.shown_url, status)

@@ -26,7 +26,7 @@ from fraiseql_events.event import LISTED_LETTER_SCHEMA
 from fraiseql_events.progress import bar
 from fraiseql_events.status_view import status_text
 from fraiseql_events.timestamps import EPOCH, parse_time
-from fraiseql_events.wording import near
+from fraiseql_events.wording import near, without_password
 
 #: How long a thread of `serve` keeps the interpreter while another waits for it. An event passes through four threads,
 #: and with Python's own 5 ms the slowest hundredth of them were twice as late at 50 000 events a second.
@@ -172,7 +172,7 @@ def status(options: Namespace) -> int:
         if options.json:
             _print_json(found)
         else:
-            print(status_text(client.url, found))
+            print(status_text(without_password(client.url), found))
     return 0
 
 

@@ -17,6 +17,7 @@ from fraiseql_events.entity_info import EntityInfo
 from fraiseql_events.flight_reader import FlightReader, call_options
 from fraiseql_events.interruptible import interruptible
 from fraiseql_events.ticket import Ticket
+from fraiseql_events.wording import without_password
 
 CALL_SECONDS: Final = 30.0
 #: So long a look at an object in a notebook may take.
@@ -33,21 +34,25 @@ class Connection(Closing):
     Args:
         url: the server's address.
         token: what it wants of its clients, if anything.
+
+    Attributes:
+        shown_url: the address without a password that it may have.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url
+        self.shown_url = without_password(url)
         self._token = token
         self._lock = threading.Lock()
         self._client: fl.FlightClient | None = None
 
     def open(self, ticket: Ticket) -> FlightReader:
         """Asks for a stream, on a connection of its own."""
-        return FlightReader(self.url, ticket, partial(mapped_errors, self.url), self._token)
+        return FlightReader(self.url, ticket, partial(mapped_errors, self.shown_url), self._token)
 
     def entities(self) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
-        with mapped_errors(self.url):
+        with mapped_errors(self.shown_url):
             found = self._ask(lambda client: list(client.list_flights(options=self._options())))
         infos = [json.loads(info.app_metadata) for info in found]
         return {info["entity_type"]: EntityInfo.of(info) for info in infos}
@@ -55,14 +60,14 @@ class Connection(Closing):
     def count(self, ticket: Ticket) -> int | None:
         """How many events a ticket asks for; None where the server does not know."""
         descriptor = fl.FlightDescriptor.for_command(ticket.encode())
-        with mapped_errors(self.url):
+        with mapped_errors(self.shown_url):
             options = self._options(LOOK_SECONDS)
             total = self._ask(lambda client: client.get_flight_info(descriptor, options=options).total_records)
         return None if total < 0 else int(total)
 
     def act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
         """What an action answers, object by object."""
-        with mapped_errors(self.url):
+        with mapped_errors(self.shown_url):
             options = self._options(seconds)
             results = self._ask(lambda client: client.do_action(fl.Action(name, b""), options=options))
             while found := self._ask(lambda _: list(islice(results, _AT_ONCE))):

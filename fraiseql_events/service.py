@@ -23,9 +23,10 @@ from fraiseql_events.flight.server import MAX_STREAMS, EventServer, check_free, 
 from fraiseql_events.health import assess, message_age
 from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
-from fraiseql_events.served import announce, withdraw
+from fraiseql_events.served import announce, remember_password, withdraw
 from fraiseql_events.status_view import status_card
 from fraiseql_events.token import check_token
+from fraiseql_events.wording import without_password
 
 log: Final = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class ServiceOptions:
         log: how events are kept.
     """
 
-    nats: str | None = None
+    nats: str | None = field(default=None, repr=False)
     embedded: bool = False
     store: str = DEFAULT_STORE
     listen: str | None = DEFAULT_LISTEN
@@ -169,7 +170,7 @@ class Service(Closing):
             "events_per_second": round(log.events_per_second, 1),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "last_error": reason if state in ("stalled", "failed") else None,
-            "nats": self.nats_url,
+            "nats": without_password(self.nats_url),
             "history": self.log.id[:8],
             "store": self.options.store,
         }
@@ -191,7 +192,9 @@ class Service(Closing):
 
     def _find_nats(self, stack: ExitStack) -> str:
         if not self.options.embedded:
-            return nats_url(self.options.nats)
+            url = nats_url(self.options.nats)
+            remember_password(url)
+            return url
         folder = local_path(self.options.store)
         assert folder is not None
         self._embedded = stack.enter_context(EmbeddedNats(folder / NATS_FOLDER))

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
+from typing import Final
+
+#: What stands in the place of a password.
+HIDDEN: Final = "***"
+#: What stands before the last @ of an address: a name, or one with a password; or a token.
+_SECRET: Final = re.compile(r"(?P<before>(?:^|,)\s*(?:[\w+.-]+://)?)(?P<name>[^\s,:@/]*:)?[^\s,]*@")
 
 
 def near(word: object, words: Sequence[str]) -> str:
     """A suggestion for a word that is none of those, in brackets; empty when none is close."""
-    close = difflib.get_close_matches(str(word), words, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    folded = {each.casefold(): each for each in reversed(words)}
+    close = difflib.get_close_matches(str(word).casefold(), folded, n=1)
+    return f" (did you mean {folded[close[0]]}?)" if close else ""
 
 
 def shown(value: object) -> str:
     """A value as a sentence shows it, short."""
     text = repr(value)
     return text if len(text) <= 60 else text[:60] + "…"
+
+
+def without_password(url: str) -> str:
+    """An address that may be shown, or several with commas: a password or a token is ``***`` in it.
+
+    >>> without_password("nats://ada:secret@host:4222")
+    'nats://ada:***@host:4222'
+    """
+    return _SECRET.sub(lambda found: f"{found['before']}{found['name'] or ''}{HIDDEN}@", url)

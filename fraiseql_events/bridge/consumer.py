@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import nats.errors
@@ -12,8 +12,9 @@ import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 
 from fraiseql_events.bridge.identity import REQUEST_SECONDS
-from fraiseql_events.bridge.natspy import BulkClient, without_password
+from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
+from fraiseql_events.wording import without_password
 
 log: Final = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class StreamOptions:
         accept_stream: whether to go on with another stream than the one that was read before.
     """
 
-    nats: str
+    nats: str = field(repr=False)
     stream: str = STREAM
     subject: str = SUBJECT
     consumer: str = "fraiseql-events"

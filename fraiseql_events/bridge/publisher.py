@@ -14,8 +14,9 @@ import nats.errors
 
 from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream
 from fraiseql_events.bridge.frames import Frames, Run
-from fraiseql_events.bridge.natspy import connect, publish_frame, without_password
+from fraiseql_events.bridge.natspy import connect, publish_frame
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
+from fraiseql_events.wording import without_password
 
 #: Subject and payload, and perhaps headers.
 Message = tuple[str, bytes] | tuple[str, bytes, Mapping[str, str]]
