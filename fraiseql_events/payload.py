@@ -35,6 +35,7 @@ _STEP: Final = re.compile(rf"({_NAME.pattern})((?:\[\])*)")
 #: What an event has itself; and a path that would be named so.
 _OWN: Final = re.compile(rf"(?:data\.)*(?:{'|'.join(LOG_SCHEMA.names)})")
 _PYTHON: Final = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+_TYPES: Final = "write str, int, float or bool, or a type of Polars or Arrow for text, numbers, dates or times, such as pl.Date"
 _SQL: Final = {
     pa.string(): "VARCHAR",
     pa.bool_(): "BOOLEAN",
@@ -56,6 +57,12 @@ _YEARS: Final = {
     "DATE": "DATE '0001-01-01' AND DATE '9999-12-31'",
     "TIMESTAMP WITH TIME ZONE": "'0001-01-01T00:00:00Z'::TIMESTAMPTZ AND '9999-12-31 23:59:59.999999Z'::TIMESTAMPTZ",
 }
+#: How the values of each kind are written, as JSON and ISO 8601 have it: DuckDB takes 1_000, " 12 " and 2026/1/5 too.
+_NUMBER: Final = r"-?(0|[1-9][0-9]*)"
+_DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_MOMENT: Final = rf"{_DAY}([Tt ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]+)?)?([Zz]|[-+][0-9]{{2}}(:?[0-9]{{2}})?)?)?"
+_WRITTEN: Final = {"BOOLEAN": "true|false", "DATE": _MOMENT, "TIMESTAMP WITH TIME ZONE": _MOMENT}
+_WRITTEN_NUMBER: Final = rf"{_NUMBER}([.][0-9]+)?([eE][-+]?[0-9]+)?"
 #: What DuckDB calls the kinds of JSON values; anything else is kept as JSON text.
 _INFERRED: Final = {
     "VARCHAR": pa.string(),
@@ -215,7 +222,7 @@ def _field(path: object, kind: object) -> Field:
     wanted = _arrow_type(kind)
     value = wanted.value_type if wanted is not None and pa.types.is_list(wanted) else wanted
     if value is None or not (value in _SQL or pa.types.is_decimal(value)):
-        raise InvalidArgument(f"payload: {path} cannot be a {shown(kind)}: text, number, truth value, date or time")
+        raise InvalidArgument(f"payload: {path} cannot be a {shown(kind)}: {_TYPES}")
     if pa.types.is_list(wanted) != takes_each(path):
         example = "pl.List(…)" if takes_each(path) else "no list"
         raise InvalidArgument(f"payload: the type of {path} must be {example}, for its path takes {_takes(path)}")
@@ -274,13 +281,14 @@ def _cast(text: str, field: Field) -> str:
     if field.sql_type == "VARCHAR":
         return text
     cast = f"TRY_CAST({text} AS {field.sql_type})"
+    # DuckDB would round 10.5 to 11
+    whole = field.sql_type.endswith(("INT", "INTEGER"))
+    written = _NUMBER if whole else _WRITTEN.get(field.sql_type, _WRITTEN_NUMBER)
+    condition = f"regexp_full_match({text}, '{written}')"
     if field.sql_type in _YEARS:
         # DuckDB has times for ever, which neither Python nor pandas can show
-        return f"CASE WHEN {cast} BETWEEN {_YEARS[field.sql_type]} THEN {cast} END"
-    if not field.sql_type.endswith(("INT", "INTEGER")):
-        return cast
-    # DuckDB would round 10.5 to 11
-    return f"CASE WHEN NOT (contains({text}, '.') OR contains(lower({text}), 'e')) THEN {cast} END"
+        condition += f" AND {cast} BETWEEN {_YEARS[field.sql_type]}"
+    return f"CASE WHEN {condition} THEN {cast} END"
 
 
 def _misfit(text: str, field: Field) -> str:
