@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -26,7 +27,7 @@ from fraiseql_events.event import LISTED_LETTER_SCHEMA
 from fraiseql_events.progress import bar
 from fraiseql_events.status_view import status_text
 from fraiseql_events.timestamps import EPOCH, parse_time
-from fraiseql_events.wording import near, without_password
+from fraiseql_events.wording import without_password
 
 #: How long a thread of `serve` keeps the interpreter while another waits for it. An event passes through four threads,
 #: and with Python's own 5 ms the slowest hundredth of them were twice as late at 50 000 events a second.
@@ -111,20 +112,19 @@ def stream(options: Namespace) -> int:
             follow=options.follow,
             frames="arrow",
         )
-        with events, bar("reading", unit="events") as progress:
+        with events, bar("reading", unit="events") as progress, _warnings_in_a_line():
             batches = _shown(events.batches(), progress)
             write(batches, events.schema, kind, options.output, live=options.follow)
-            if events.rows == 0 and not options.follow:
-                _say_if_unknown(client, options.entity)
     return 0
 
 
-def _say_if_unknown(client: EventClient, entity: str) -> None:
-    """An unknown entity type is an empty answer; a person may have meant another."""
-    names = list(client.entities())
-    if entity != "*" and entity not in names:
-        there = f"there are {', '.join(names)}" if names else "there are no events yet"
-        print(f"fraiseql-events: no events of {entity!r}{near(entity, names)}; {there}", file=sys.stderr)
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Says warnings as errors are said, without the line of our own that they come from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: print(f"fraiseql-events: {message}", file=sys.stderr)
+        yield
 
 
 def publish(options: Namespace) -> int:

@@ -50,10 +50,10 @@ class Connection(Closing):
         """Asks for a stream, on a connection of its own."""
         return FlightReader(self.url, ticket, partial(mapped_errors, self.shown_url), self._token)
 
-    def entities(self) -> dict[str, EntityInfo]:
+    def entities(self, seconds: float = CALL_SECONDS) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
         with mapped_errors(self.shown_url):
-            found = self._ask(lambda client: list(client.list_flights(options=self._options())))
+            found = self._ask(lambda client: list(client.list_flights(options=self._options(seconds))))
         infos = [json.loads(info.app_metadata) for info in found]
         return {info["entity_type"]: EntityInfo.of(info) for info in infos}
 

@@ -9,27 +9,32 @@ import queue
 import random
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from fraiseql_events.closing import Closing
+from fraiseql_events.connection import Connection
 from fraiseql_events.errors import EventsError, ServerUnavailable, StreamConsumed, StreamCut, brief_when_stopped
-from fraiseql_events.frames import DtypeBackend, Frames, check_frames, converter, pandas_options
+from fraiseql_events.event import LOG_SCHEMA
+from fraiseql_events.frames import DtypeBackend, Frames, check_frames, converter, pandas_options, polars_frame
 from fraiseql_events.html import card, table
+from fraiseql_events.names import Names
+from fraiseql_events.payload import Field
 from fraiseql_events.prefetch import Prefetch
 from fraiseql_events.progress import DELAY_SECONDS, bar, in_notebook, learn_total
+from fraiseql_events.served import ended_here
 from fraiseql_events.ticket import Ticket
+from fraiseql_events.typed_reader import TypedReader, warn_of_misfits
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
     from fraiseql_events.flight_reader import FlightReader
-    from fraiseql_events.typed_reader import TypedReader
 
 log: Final = logging.getLogger(__name__)
 
@@ -59,6 +64,7 @@ class EventStream(Closing, Generic[F]):
     asked for again, without a gap and without a duplicate. Close it, or use it with ``with``, when you stop early.
 
     Attributes:
+        ticket (Ticket): what is asked for.
         schema (pa.Schema): the columns.
         offset (int | None): the offset that has been read up to; ``after_offset=`` goes on behind it. None before the
             first batch.
@@ -68,6 +74,7 @@ class EventStream(Closing, Generic[F]):
         rows (int): events read so far.
         misfits (dict[str, int]): of each field of ``payload=``, how many values were there and did not fit its type:
             they are null.
+        warns (bool): whether an `UnknownName` is warned of; `unknown` tells it as well.
     """
 
     def __init__(
@@ -77,33 +84,35 @@ class EventStream(Closing, Generic[F]):
         schema: pa.Schema,
         frames: Frames,
         *,
-        count: Callable[[Ticket], int | None] | None = None,
+        server: Connection | None = None,
+        fields: Sequence[Field] = (),
         progress: bool = True,
         dtype_backend: DtypeBackend | None = None,
     ) -> None:
         self._dtype_backend = dtype_backend
         self._open_reader = open_reader
-        self._count = count
+        self._server = server
+        self._names = Names(ticket, fields, server, read_all)
         self._progress = progress
-        self._ticket = ticket
+        self.ticket = ticket
+        self._is_follow = ticket.mode == "streaming"
         self._frames = frames
         self._prefetch: Prefetch | None = None
-        self._started = False
-        self._ended = False
-        self._closed = False
-        self._answered = self._asked = False
+        self._started = self._ended = self._closed = False
+        self._answered = self._asked = self._silent = False
         self._heard = 0.0
         self._goal = 0
         self._failing_since: float | None = None
         self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
-        self._trouble: Exception | None = None
+        self._trouble: EventsError | None = None
         self.schema: Final = schema
         self.offset: int | None = None
         self.history: str | None = ticket.history
         self.reconnects = 0
         self.rows = 0
         self.misfits: dict[str, int] = {}
+        self.warns = True
 
     def __iter__(self) -> Iterator[F]:
         self._start()
@@ -119,6 +128,9 @@ class EventStream(Closing, Generic[F]):
                 batch = await loop.run_in_executor(None, self._poll)
                 if batch is not _PENDING:
                     yield convert(batch)
+                if self._names.are_due(ended=self._ended):
+                    await loop.run_in_executor(None, self._names.find)
+                    self._names.warn(warns=self.warns)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The events as Arrow record batches, whatever `frames` says."""
@@ -135,15 +147,7 @@ class EventStream(Closing, Generic[F]):
 
     def to_polars(self) -> pl.DataFrame:
         """All of it as a Polars frame."""
-        import polars as pl
-
-        convert = converter("polars")
-        frames = [convert(batch) for batch in self._shown_batches()]  # each while the next one is on its way
-        return (
-            pl.concat(frames, rechunk=False)
-            if frames
-            else cast("pl.DataFrame", pl.from_arrow(self.schema.empty_table()))
-        )
+        return polars_frame(self._shown_batches(), self.schema)
 
     def to_pandas(self, *, dtype_backend: DtypeBackend | None = None, **options: Any) -> pd.DataFrame:
         """All of it as a pandas frame.
@@ -171,6 +175,11 @@ class EventStream(Closing, Generic[F]):
         )
         return next((state for holds, state in states if holds), "not yet asked for")
 
+    @property
+    def unknown(self) -> str:
+        """A sentence on the names in the question that no event has, as far as that was looked for; else nothing."""
+        return self._names.sentence
+
     def close(self) -> None:
         """Ends the stream, on the server too; again does nothing."""
         self._closed = True
@@ -187,7 +196,7 @@ class EventStream(Closing, Generic[F]):
 
     def _repr_html_(self) -> str:
         facts = [
-            ("asked for", self._ticket.encode().decode()),
+            ("asked for", self.ticket.encode().decode()),
             ("state", self.state),
             ("read", f"{self.rows:,} events, up to offset {self.offset}" if self.rows else "nothing yet"),
         ]
@@ -200,7 +209,7 @@ class EventStream(Closing, Generic[F]):
 
     def _convert_each(self) -> Iterator[F]:
         convert = converter(self._frames, self._dtype_backend)
-        shown = self._progress and self._ticket.mode == "streaming" and in_notebook()
+        shown = self._progress and self._is_follow and in_notebook()
         with brief_when_stopped(KeyboardInterrupt), bar("following", shown=shown) as counter:
             for batch in self._each():
                 counter.update(batch.num_rows)
@@ -218,17 +227,12 @@ class EventStream(Closing, Generic[F]):
                         learn_total(progress, total)
                 progress.update(batch.num_rows)
                 yield batch
-        for path, count in self.misfits.items():
-            if count:
-                text = (
-                    f"of {path!r} {count:,} values do not fit its type, {self.schema.field(path).type}: they are null"
-                )
-                warnings.warn(text, UserWarning, stacklevel=4)
+        warn_of_misfits(self.misfits, self.schema)
 
     def _count_all(self) -> int | None:
         """How many events there are; None where that is not known."""
         try:
-            return None if self._count is None or self._ticket.mode == "streaming" else self._count(self._ticket)
+            return None if self._server is None or self._is_follow else self._server.count(self.ticket)
         except EventsError:
             return None
 
@@ -238,6 +242,7 @@ class EventStream(Closing, Generic[F]):
                 batch = self._poll()
                 if batch is not _PENDING:
                     yield batch
+                self._names.look(ended=self._ended, warns=self.warns)
 
     def _poll(self) -> Any:
         """The next batch with rows; `_PENDING` when there is none within a slice of time, or at the end."""
@@ -248,6 +253,8 @@ class EventStream(Closing, Generic[F]):
         except (StreamCut, ServerUnavailable) as error:
             self._plan_retry(error)
             return _PENDING
+        except EventsError as error:
+            raise self._told(error) from error.__cause__
 
     def _receive(self) -> Any:
         if self._prefetch is None:
@@ -269,17 +276,18 @@ class EventStream(Closing, Generic[F]):
             raise StreamCut(f"the server ended the stream {self._place()}, before its end")
         for path, count in getattr(chunk, "misfits", {}).items():
             self.misfits[path] = self.misfits.get(path, 0) + count
+        self._names.note(chunk.data, self.misfits)
         return self._note(chunk.data, chunk.app_metadata)
 
     def _longest_silence(self) -> float:
         """How long the server may say nothing. It sends a sign of life every two seconds, and between two looks."""
         if self._answered:
-            return SILENCE_SECONDS if self._ticket.mode == "streaming" else 4 * SILENCE_SECONDS
+            return SILENCE_SECONDS if self._is_follow else 4 * SILENCE_SECONDS
         return 4 * SILENCE_SECONDS if self._retry_at else PATIENCE_SECONDS
 
     def _note(self, batch: pa.RecordBatch, metadata: pa.Buffer | None) -> Any:
         """Keeps the place that a batch comes with; the batch itself if it has rows."""
-        if self._retry_at and not self._answered:
+        if self._retry_at and not self._answered and not self._silent:
             log.warning("the stream goes on %s", self._place())
         self._answered = True
         self._trouble = None
@@ -302,10 +310,10 @@ class EventStream(Closing, Generic[F]):
 
     def _is_short(self) -> bool:
         """Whether a server that was killed has not read again as much as it had when it was asked first."""
-        full = self._ticket.limit is not None and self.rows >= self._ticket.limit
+        full = self.ticket.limit is not None and self.rows >= self.ticket.limit
         return not full and self.offset is not None and self.offset + 1 < self._goal
 
-    def _plan_retry(self, error: Exception) -> None:
+    def _plan_retry(self, error: EventsError) -> None:
         """Asks again after a pause, or raises the error: at the first time of asking, and when it is of no use."""
         now = time.monotonic()
         if self._prefetch is not None:
@@ -313,23 +321,40 @@ class EventStream(Closing, Generic[F]):
         if self._closed:
             return
         self._failing_since = self._failing_since or now
-        if not self._asked or (self._ticket.mode == "batch" and now - self._failing_since > GIVE_UP_SECONDS):
-            raise error
+        if not self._asked or (not self._is_follow and now - self._failing_since > GIVE_UP_SECONDS):
+            raise self._told(error) from error.__cause__
         if self._answered:
-            log.warning("%s; asking again %s", error, self._place())
             self.reconnects += 1
+            self._silent = self._server is not None and ended_here(self._server.url)
+            if not self._silent:  # whoever has ended it knows; `state` tells it too
+                log.warning("%s; asking again %s", error, self._place())
+        if self._silent:
+            error = ServerUnavailable("its service was stopped in this process; it goes on when that is started again")
         self._answered = False
         self._trouble = error
         self._prefetch = None
         self._retry_at = now + self._pause * random.uniform(0.5, 1.0)  # noqa: S311
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
+    def _told(self, error: EventsError) -> EventsError:
+        """An error that also says what had come before it."""
+        if not self.rows:
+            return error
+        place = f"{self.rows:,} events had come before: after_offset={self.offset} goes on behind them"
+        return type(error)(f"{error}; {place}")
+
     def _rest(self) -> Ticket:
         """What is still to be asked for."""
         if self.offset is None:
-            return self._ticket
-        left = None if self._ticket.limit is None else self._ticket.limit - self.rows
-        return replace(self._ticket, after_offset=self.offset, history=self.history, limit=left)
+            return self.ticket
+        left = None if self.ticket.limit is None else self.ticket.limit - self.rows
+        return replace(self.ticket, after_offset=self.offset, history=self.history, limit=left)
 
     def _place(self) -> str:
         return "at its start" if self.offset is None else f"after offset {self.offset}"
+
+
+def read_all(open_reader: Callable[[Ticket], FlightReader], ticket: Ticket) -> pa.Table:
+    """All that a ticket with columns asks for."""
+    schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or ()])
+    return EventStream(open_reader, ticket, schema, "arrow", progress=False).to_arrow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 #: What stands in the place of a password.
@@ -15,9 +15,17 @@ _SECRET: Final = re.compile(r"(?P<before>(?:^|,)\s*(?:[\w+.-]+://)?)(?P<name>[^\
 
 def near(word: object, words: Sequence[str]) -> str:
     """A suggestion for a word that is none of those, in brackets; empty when none is close."""
-    folded = {each.casefold(): each for each in reversed(words)}
-    close = difflib.get_close_matches(str(word).casefold(), folded, n=1)
-    return f" (did you mean {folded[close[0]]}?)" if close else ""
+    return _guess({each.casefold(): each for each in reversed(words)}, word)
+
+
+def near_end(word: object, words: Sequence[str]) -> str:
+    """The same for words with dots in them, of which a person may have written the end alone."""
+    return near(word, words) or _guess({each.casefold().rpartition(".")[2]: each for each in reversed(words)}, word)
+
+
+def _guess(known: Mapping[str, str], word: object) -> str:
+    close = difflib.get_close_matches(str(word).casefold(), known, n=1)
+    return f" (did you mean {known[close[0]]}?)" if close else ""
 
 
 def shown(value: object) -> str:

@@ -75,9 +75,7 @@ def test_an_address_that_was_shown_elsewhere_says_what_it_lacks(
 ) -> None:
     monkeypatch.setattr(serving, "_whole", {})
     shown = without_password(guarded_nats)
-    with pytest.raises(
-        InvalidArgument, match=r"ada:\*\*\*@.* lacks its password.*: name it with --nats"
-    ):
+    with pytest.raises(InvalidArgument, match=r"ada:\*\*\*@.* lacks its password.*: name it with --nats"):
         publish([("entity.change.order.created", an_event())], StreamOptions(nats=shown))
 
 

@@ -133,6 +133,40 @@ def test_a_follower_goes_on_after_a_restart_of_its_server(start: Start, send: Se
         assert follower.error is None
 
 
+def test_of_a_service_that_its_own_process_stops_a_follower_says_nothing_but_in_its_state(
+    start: Start, send: Send, source: StreamOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = start()
+    send(*events(0, 10))
+    with following(f"grpc://localhost:{port_of(service)}") as follower:
+        until(lambda: len(follower.ids) == 10)
+        service.close()
+        until(lambda: "asking again: its service was stopped in this process" in follower.stream.state)
+        send(*events(10, 20))
+        again = {"nats": source.nats, "stream": source.stream, "subject": source.subject, "store": tmp_path / "store"}
+        with serve(**again, listen=f"127.0.0.1:{port_of(service)}"):  # type: ignore[arg-type]
+            until(lambda: len(follower.ids) == 20)
+            assert follower.ids == list(range(20))
+            assert follower.stream.state == "open"
+            assert [each for each in caplog.records if each.name == "fraiseql_events.stream"] == []
+
+
+def test_of_a_server_that_breaks_off_by_itself_it_tells_the_log(
+    start: Start, send: Send, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = start()
+    send(*events(0, 10))
+    with Proxy(port_of(service)) as proxy, following(f"grpc://127.0.0.1:{proxy.port}") as follower:
+        until(lambda: len(follower.ids) == 10)
+        proxy.cut()
+        until(lambda: follower.stream.reconnects == 1)
+        until(lambda: follower.stream.state == "open")
+    said = [each.getMessage() for each in caplog.records if each.name == "fraiseql_events.stream"]
+    assert len(said) == 2
+    assert "asking again after offset 9" in said[0]
+    assert said[1] == "the stream goes on after offset 9"
+
+
 def test_a_follower_goes_on_after_a_cut_connection(start: Start, send: Send) -> None:
     service = start()
     with Proxy(port_of(service)) as proxy, following(f"grpc://127.0.0.1:{proxy.port}") as follower:

@@ -23,6 +23,7 @@ ROOMS = [
     (
         "errors",
         "arrays",
+        "caller",
         "closing",
         "wording",
         "timestamps",
@@ -39,7 +40,7 @@ ROOMS = [
     ("log",),
     ("flight",),
     ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "interruptible", "connection"),
-    ("stream", "live", "lazy", "sql", "client"),
+    ("names", "stream", "typed_stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
     ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
     ("jupyter",),
