@@ -79,7 +79,7 @@ class ServiceOptions:
         if self.listen is not None:
             parse_listen(self.listen)
         if self.nats is not None:
-            check_nats_url(self.nats)
+            remember_password(check_nats_url(self.nats))
         check_names(self.stream, self.subject)
         if self.embedded and self.nats:
             raise InvalidArgument("name a NATS server or embed one, not both")

@@ -225,9 +225,19 @@ def test_fields_cannot_be_found_of_what_is_not_there(client: EventClient) -> Non
 def test_a_notebook_shows_it_each_time_that_a_cell_is_run(service: Service, tmp_path: Path) -> None:
     with Kernel(tmp_path) as kernel:
         kernel.run(f"from fraiseql_events import EventClient; client = EventClient({service.url!r})")
-        for _ in range(2):
-            kernel.run("frame = client.read('Ordr')")
-            said = "".join(each["content"]["text"] for each in kernel.heard if each["content"].get("name") == "stderr")
-            assert said.count("UnknownName: no events of 'Ordr' (did you mean Order?); there are Order, User") == 1
-            assert "frame = client.read('Ordr')" in said
-            assert "fraiseql_events/" not in said
+        kernel.run("%load_ext fraiseql_events")
+        read = "frame = client.read('Ordr')"
+        for code in (read, read, f"%fraiseql stream Ordr --url {service.url}"):
+            where, what = warned(kernel, code)
+            assert "ipykernel_" in where
+            assert what.startswith("no events of 'Ordr' (did you mean Order?); there are Order, User\n")
+            assert "Ordr" in what.splitlines()[1]  # the line of the cell
+        assert "no events of 'Ordr'" in warned(kernel, "frame = client.scan('Ordr').collect()")[1]
+
+
+def warned(kernel: Kernel, code: str) -> tuple[str, str]:
+    """The place and the text of the one warning that a cell shows."""
+    kernel.run(code)
+    said = "".join(each["content"]["text"] for each in kernel.heard if each["content"].get("name") == "stderr")
+    where, what = said.split(": UnknownName: ")
+    return where, what
