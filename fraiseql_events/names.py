@@ -130,8 +130,9 @@ class Names:
         there = pc.unique(sample.column("event_type")).to_pylist()
         if not set(wanted).isdisjoint(there):
             return ""
-        whole = (ticket.start, ticket.end, ticket.after_offset) == (None,) * 3
-        if not whole and sample.num_rows == SAMPLE:
+        # a follow may be reading what is there still, and a range is not all
+        all_read = (ticket.start, ticket.end, ticket.after_offset, ticket.mode) == (None, None, None, "batch")
+        if not all_read and sample.num_rows == SAMPLE:
             anywhere = Ticket(entity=ticket.entity, event_types=wanted)
             if server.count(anywhere) != 0:
                 return ""
@@ -147,7 +148,7 @@ class Names:
         if not unknown:
             return ""
         found = _either([field.path for field in unknown], there)
-        return f"no events have the field {found} in data; {_there_are(there)}"
+        return f"no events that were read have the field {found} in data; {_there_are(there)}"
 
 
 def no_entity(entity: str, there: Sequence[str]) -> str:

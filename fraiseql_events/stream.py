@@ -329,7 +329,7 @@ class EventStream(Closing, Generic[F]):
             if not self._silent:  # whoever has ended it knows; `state` tells it too
                 log.warning("%s; asking again %s", error, self._place())
         if self._silent:
-            error = ServerUnavailable("its service was stopped in this process; it goes on when that is started again")
+            error = ServerUnavailable("its service was stopped here; it goes on when that starts again")
         self._answered = False
         self._trouble = error
         self._prefetch = None

@@ -141,7 +141,7 @@ def test_of_a_service_that_its_own_process_stops_a_follower_says_nothing_but_in_
     with following(f"grpc://localhost:{port_of(service)}") as follower:
         until(lambda: len(follower.ids) == 10)
         service.close()
-        until(lambda: "asking again: its service was stopped in this process" in follower.stream.state)
+        until(lambda: "asking again: its service was stopped here; it goes on when" in follower.stream.state)
         send(*events(10, 20))
         again = {"nats": source.nats, "stream": source.stream, "subject": source.subject, "store": tmp_path / "store"}
         with serve(**again, listen=f"127.0.0.1:{port_of(service)}"):  # type: ignore[arg-type]

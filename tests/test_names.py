@@ -69,8 +69,8 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ),
     (
         ("Order",), {"payload": {"totl": float, "status": str, "items[].skuu": pl.List(pl.String)}},
-        "no events have the field 'totl' (did you mean total?) or 'items[].skuu' (did you mean items[].sku?) in data; "
-        "there are total, status, note, items[].sku",
+        "no events that were read have the field 'totl' (did you mean total?) or 'items[].skuu' (did you mean "
+        "items[].sku?) in data; there are total, status, note, items[].sku",
     ),
 ]  # fmt: skip
 
@@ -136,6 +136,15 @@ def test_what_is_merely_empty_is_no_wrong_name(
     client.read(*question, **options)  # a warning would be an error
 
 
+def test_a_type_that_lies_behind_the_sample_is_none_that_there_is_not(
+    client: EventClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fraiseql_events.names.SAMPLE", 1)
+    assert client.read("Order", after_offset=1, event_types=["Order.Paid"]).is_empty()
+    with pytest.warns(UnknownName, match=r"'Order.Lost'.*; there are Order.Created$"):
+        client.read("Order", after_offset=1, event_types=["Order.Lost"])
+
+
 def test_a_value_that_does_not_fit_is_told_as_that_alone(client: EventClient) -> None:
     with pytest.warns(UserWarning, match="of 'status' 2 values do not fit") as found:
         client.read("Order", payload={"status": int})
@@ -175,7 +184,7 @@ def test_a_follow_tells_of_a_column_of_nulls(
         threading.Timer(3, send, [an_event()]).start()
         assert next(frames).height == 1
         assert [str(each.message) for each in told] == [stream.unknown]
-        assert stream.unknown.startswith("no events have the field 'totl' (did you mean total?) in data")
+        assert stream.unknown.startswith("no events that were read have the field 'totl' (did you mean total?) in data")
 
 
 def test_a_follow_from_before_the_first_event_waits_in_silence(start: Fill, send: Send, asked: list[str]) -> None:
