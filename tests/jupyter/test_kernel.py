@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fraiseql_events import EventClient, Unauthenticated
 from tests.kernels import Kernel
 from tests.waiting import until
 
@@ -263,15 +264,18 @@ def test_a_token_keeps_others_out_and_this_kernel_needs_none(kernel: Kernel, opt
     kernel.run(f"running = %fraiseql serve --listen 127.0.0.1:0 --store {uuid.uuid4().hex} --token {{token}} {option}")
     try:
         assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
-        other = "running.url.replace('127.0.0.1', 'localhost')"
-        (said,) = kernel.fail(f"EventClient({other}).entities()")
-        assert said.startswith("Unauthenticated: the server at grpc://localhost:")
-        assert kernel.run(f"print(EventClient({other}, token=token).entities())") == "{}\n"
+        by_another_name = "EventClient(running.url.replace('127.0.0.1', 'localhost')).entities()"
+        assert kernel.run(f"print({by_another_name})") == "{}\n"
+        url = kernel.run("print(running.url)").strip()
+        with pytest.raises(Unauthenticated, match=f"the server at {url}"):
+            EventClient(url).entities()  # the test is another process
+        assert EventClient(url, token="of-this-kernel").entities() == {}
         kernel.run("running")
         assert "of-this-kernel" not in kernel.html + kernel.text
         for options in ("", f" --store {uuid.uuid4().hex} {option}"):
             kernel.run(f"%fraiseql restart{options}")
             assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
-            kernel.fail(f"EventClient({other}).entities()")
+            with pytest.raises(Unauthenticated):
+                EventClient(kernel.run("print(running.url)").strip()).entities()
     finally:
         kernel.run("%fraiseql stop")
