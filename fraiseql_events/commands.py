@@ -147,7 +147,11 @@ def publish(options: Namespace) -> int:
             messages = read_messages_once(sys.stdin.buffer, "standard input")
         else:
             messages = read_messages(Path(options.file))
-        send(messages, target, progress=note)
+        try:
+            send(messages, target, progress=note)
+        except KeyboardInterrupt:
+            _say(f"stopped: {count(published, 'event')} published; go on with number {published + 1}")
+            raise
     _print_json({"events": published})
     return 0
 

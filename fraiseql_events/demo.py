@@ -72,7 +72,10 @@ def _fill(service: Service, events: int, seed: int, out: TextIO) -> None:
 def _show(client: EventClient, out: TextIO) -> None:
     print("\n>>> client.entities()", file=out)
     for name, found in client.entities().items():
-        print(f"{name:8} {count(found.events, 'event'):>14} from {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}", file=out)
+        print(
+            f"{name:8} {count(found.events, 'event'):>14} from {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}",
+            file=out,
+        )
     print(f"\n>>> {_QUESTION.strip().replace(chr(10), chr(10) + '... ')}", file=out)
     orders = client.read("Order", "2026-01-05", "2026-01-11", event_types=["Order.Created"])
     days = (

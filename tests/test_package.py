@@ -22,6 +22,7 @@ DOCS = ROOT.parent
 ROOMS = [
     (
         "errors",
+        "advice",
         "arrays",
         "closing",
         "wording",

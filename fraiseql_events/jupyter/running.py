@@ -13,6 +13,7 @@ from typing import IO, Any, Final, Protocol
 
 import pyarrow as pa
 
+from fraiseql_events.advice import NOTEBOOK_VARIABLE
 from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import ServiceError
@@ -149,7 +150,7 @@ class _Beside:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | ({} if token is None else {TOKEN_VARIABLE: token}),
+            env=os.environ | {NOTEBOOK_VARIABLE: "1"} | ({} if token is None else {TOKEN_VARIABLE: token}),
             start_new_session=True,
         )
         self.url = self._wait_until_ready()
