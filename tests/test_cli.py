@@ -153,7 +153,7 @@ def test_a_file_with_a_bad_event_is_refused_as_a_whole(tmp_path: Path, source: S
     table = pa.table({"event_id": ["a", None], "event_type": ["x", "x"]})
     pq.write_table(table, tmp_path / "bad.parquet")
     said = run("publish", tmp_path / "bad.parquet", "--nats", source.nats, code=2)
-    assert "bad.parquet: there is no column entity_type" in said
+    assert "bad.parquet: there is no column entity_type (what it happened to, such as 'Order'), entity_id (" in said
     assert "cannot be read" in run("publish", tmp_path / "none", "--nats", source.nats, code=2)
 
 

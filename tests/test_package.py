@@ -42,7 +42,18 @@ ROOMS = [
     ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "interruptible", "connection"),
     ("stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
-    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
+    (
+        "own_process",
+        "event_columns",
+        "json_text",
+        "publishing",
+        "replaying",
+        "output",
+        "demo",
+        "commands",
+        "cli",
+        "__main__",
+    ),
     ("jupyter",),
 ]
 

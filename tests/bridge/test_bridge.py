@@ -269,9 +269,7 @@ def test_a_sink_that_fails_ends_the_bridge_and_says_so(source: StreamOptions, se
 def test_a_publisher_says_how_many_were_taken(source: StreamOptions) -> None:
     manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject], max_msgs=5, discard="new"))
     subject = source.subject.replace(">", "x")
-    with pytest.raises(
-        NatsUnavailable, match="messages exceeded; the first 5 are published: go on with number 6"
-    ):
+    with pytest.raises(NatsUnavailable, match="messages exceeded; the first 5 are published: go on with number 6"):
         publish([(subject, b"x")] * 20, source)
     with pytest.raises(NatsUnavailable, match="no stream has this subject"):
         publish([("nobody.listens", b"x")], source)
@@ -286,9 +284,7 @@ def test_what_belongs_to_another_stream_is_refused_before_anything_is_made_or_se
     other = replace(source, stream=source.stream + "-other")
     manage(source, lambda js: js.add_stream(name=other.stream, subjects=[f"{other.stream}.>"]))
     for wrong in (missing, other):
-        with pytest.raises(
-            InvalidArgument, match=f"belongs to the stream {source.stream}, and not to {wrong.stream}:"
-        ):
+        with pytest.raises(InvalidArgument, match=f"belongs to the stream {source.stream}, and not to {wrong.stream}:"):
             publish([(subject, b"x")], wrong)
     with pytest.raises(InvalidArgument, match="an event has 9000000 bytes"):
         publish([("nobody.listens", b"x" * 9_000_000)], replace(missing, subject="nobody.>"))
