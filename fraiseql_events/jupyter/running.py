@@ -236,12 +236,13 @@ class Kernel:
                 )
             return self.running
 
-    def demo(self, *, rate: float | None, seed: int, day: float | None = None) -> LiveShop:
+    def demo(self, *, rate: float | None = None, seed: int | None = None, day: float | None = None) -> LiveShop:
         """Opens a shop that publishes to the service's NATS server; one that is as wanted goes on."""
         running = self.running or self.serve(Wanted())
         with self._lock:
             before = self.shop
             rate = (DEFAULT_RATE if before is None else before.rate) if rate is None else rate
+            seed = (1 if before is None else before.seed) if seed is None else seed
             day = (DAY_SECONDS if before is None else before.day) if day is None else day
             if before is not None and (rate, seed, day) == (before.rate, before.seed, before.day):
                 return before
@@ -250,6 +251,14 @@ class Kernel:
                 before.close()
             self._wait_for_an_order(running)
             return self.shop
+
+    def close_shop(self) -> bool:
+        """Closes the shop; whether one was open."""
+        with self._lock:
+            shop, self.shop = self.shop, None
+        if shop is not None:
+            shop.close()
+        return shop is not None
 
     def stop(self) -> bool:
         """Ends the service, and the shop; whether there was one."""
