@@ -11,6 +11,9 @@ import psutil
 import pytest
 
 from fraiseql_events import serve
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.embedded import EmbeddedNats
+from tests.bridge.test_bridge import manage
 from tests.kernels import Kernel
 from tests.waiting import until
 
@@ -67,6 +70,19 @@ def test_a_cell_serves_publishes_and_reads_without_any_address(serving: Kernel) 
     assert serving.run("print(back.shape)") == "(5, 2)\n"
     serving.run("back = %fraiseql stream Order --frames pandas")
     assert serving.run("print(back.shape, type(back).__module__.partition('.')[0])") == "(5, 8) pandas\n"
+
+
+def test_a_publish_that_stops_half_way_says_which_row_to_go_on_with(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.run(FRAME)
+    with EmbeddedNats(tmp_path) as server:
+        source = StreamOptions(nats=server.url)
+        limits = {"subjects": [source.subject], "max_msgs": 3, "discard": "new"}
+        manage(source, lambda js: js.add_stream(name=source.stream, **limits))
+        (said,) = kernel.fail(f"%fraiseql publish df --nats {server.url}")
+        assert said.endswith("maximum messages exceeded; the first 3 are published: go on with number 4")
+        assert kernel.printed == "3 events published; to go on: `rest = df[3:]`, and `%fraiseql publish rest`\n"
+        manage(source, lambda js: js.purge_stream(source.stream))
+        assert kernel.run(f"rest = df[3:]\n%fraiseql publish rest --nats {server.url}") == "2 events published\n"
 
 
 def test_sql_in_a_cell_answers_with_a_frame(serving: Kernel) -> None:
