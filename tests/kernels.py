@@ -19,7 +19,7 @@ class Kernel:
 
     Attributes:
         error: what the last cell showed of its error, line by line.
-        printed: what it printed after the stop button was pressed.
+        printed: what it printed before it failed, or after the stop button was pressed.
         text: what it showed as plain text.
         heard: every message on the kernel's output channel while the last cell ran, those of threads too.
     """
@@ -67,7 +67,7 @@ class Kernel:
     def fail(self, code: str) -> list[str]:
         """Runs a cell that ends with an error; what is shown of it, line by line."""
         self._message = self.client.execute(code)
-        _, error = self._listen(20)
+        self.printed, error = self._listen(20)
         assert error is not None
         return self.error
 

@@ -22,6 +22,7 @@ DOCS = ROOT.parent
 ROOMS = [
     (
         "errors",
+        "advice",
         "arrays",
         "caller",
         "closing",
@@ -42,7 +43,18 @@ ROOMS = [
     ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "interruptible", "connection"),
     ("names", "stream", "typed_stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
-    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
+    (
+        "own_process",
+        "event_columns",
+        "json_text",
+        "publishing",
+        "replaying",
+        "output",
+        "demo",
+        "commands",
+        "cli",
+        "__main__",
+    ),
     ("jupyter",),
 ]
 

@@ -11,6 +11,7 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 
+from fraiseql_events.advice import where_read
 from fraiseql_events.bridge.identity import REQUEST_SECONDS
 from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
@@ -77,6 +78,20 @@ async def find_stream(client: BulkClient, options: StreamOptions) -> StreamInfo 
         raise _no_jetstream(options, error) from error
 
 
+async def find_stream_of(client: BulkClient, options: StreamOptions, subject: str) -> str | None:
+    """The name of the stream that a message with this subject goes into; None when there is none.
+
+    Raises:
+        NatsUnavailable: the server has no JetStream, or does not answer for it.
+    """
+    try:
+        return await client.jsm(timeout=REQUEST_SECONDS).find_stream_name_by_subject(subject)
+    except nats.js.errors.NotFoundError:
+        return None
+    except (nats.errors.Error, OSError) as error:
+        raise _no_jetstream(options, error) from error
+
+
 async def create_stream(client: BulkClient, options: StreamOptions) -> StreamInfo:
     """Makes the stream, with FraiseQL's subjects, or those of the options where they are others.
 
@@ -92,7 +107,8 @@ async def create_stream(client: BulkClient, options: StreamOptions) -> StreamInf
     except nats.js.errors.APIError as error:
         reason = error.description or str(error)
         if error.err_code == _OVERLAP:
-            reason = f"another stream already has the subjects {subject}; name that stream with --stream"
+            how = where_read("name that stream with --stream", "`fraiseql-events serve --stream` reads it")
+            reason = f"another stream already has some of the subjects {subject}; {how}"
         raise NatsUnavailable(f"the stream {options.stream} cannot be created: {reason}") from error
     except (nats.errors.Error, OSError) as error:
         raise _no_jetstream(options, error) from error
@@ -102,7 +118,7 @@ def _no_jetstream(options: StreamOptions, error: Exception) -> NatsUnavailable:
     reason = str(error) or type(error).__name__
     return NatsUnavailable(
         f"the NATS server at {without_password(options.nats)} does not answer for JetStream ({reason}): "
-        "start it with `nats-server -js`"
+        "start it with `nats-server -js`" + where_read("", "; `%fraiseql serve` without --nats brings its own")
     )
 
 

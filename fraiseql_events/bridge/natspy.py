@@ -21,6 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import Parser
 
+from fraiseql_events.advice import where_read
 from fraiseql_events.bridge.frames import CRLF, LEAST_RUN_BYTES, Frames, FrameSink, cut_run
 from fraiseql_events.bridge.receiver import READ_BYTES, Receiver
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
@@ -264,8 +265,12 @@ async def connect(url: str, *, name: str) -> BulkClient:
     except (nats.errors.Error, OSError, ValueError) as error:
         reason = next((str(failure) for failure in reversed(failures) if str(failure)), str(error))
         raise NatsUnavailable(
-            f"no NATS server answers at {without_password(url)} ({reason}): start one with `nats-server -js`, or name "
-            "another with --nats; `fraiseql-events serve --embedded` brings its own"
+            f"no NATS server answers at {without_password(url)} ({reason}): "
+            + where_read(
+                "start one with `nats-server -js`, or name another with --nats; `fraiseql-events serve --embedded` "
+                "brings its own",
+                "name another with --nats, or none: `%fraiseql serve` brings its own",
+            )
         ) from error
     client.options["max_reconnect_attempts"] = -1
     return client

@@ -13,6 +13,7 @@ from typing import IO, Any, Final, Protocol
 
 import pyarrow as pa
 
+from fraiseql_events.advice import NOTEBOOK_VARIABLE
 from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import ServiceError
@@ -149,7 +150,7 @@ class _Beside:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | ({} if token is None else {TOKEN_VARIABLE: token}),
+            env=os.environ | {NOTEBOOK_VARIABLE: "1"} | ({} if token is None else {TOKEN_VARIABLE: token}),
             start_new_session=True,
         )
         self.url = self._wait_until_ready()
@@ -235,12 +236,13 @@ class Kernel:
                 )
             return self.running
 
-    def demo(self, *, rate: float | None, seed: int, day: float | None = None) -> LiveShop:
+    def demo(self, *, rate: float | None = None, seed: int | None = None, day: float | None = None) -> LiveShop:
         """Opens a shop that publishes to the service's NATS server; one that is as wanted goes on."""
         running = self.running or self.serve(Wanted())
         with self._lock:
             before = self.shop
             rate = (DEFAULT_RATE if before is None else before.rate) if rate is None else rate
+            seed = (1 if before is None else before.seed) if seed is None else seed
             day = (DAY_SECONDS if before is None else before.day) if day is None else day
             if before is not None and (rate, seed, day) == (before.rate, before.seed, before.day):
                 return before
@@ -249,6 +251,14 @@ class Kernel:
                 before.close()
             self._wait_for_an_order(running)
             return self.shop
+
+    def close_shop(self) -> bool:
+        """Closes the shop; whether one was open."""
+        with self._lock:
+            shop, self.shop = self.shop, None
+        if shop is not None:
+            shop.close()
+        return shop is not None
 
     def stop(self) -> bool:
         """Ends the service, and the shop; whether there was one."""

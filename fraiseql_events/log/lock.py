@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 from typing import Final
 
 import filelock
@@ -46,7 +47,7 @@ class StoreLock:
                 raise StoreInUse(f"this process uses the store {store} already: close the first service") from None
             raise StoreInUse(f"the store {store} is in use by {holder}: stop that, or name another --store") from None
         except OSError as error:
-            raise StoreError(f"the store {store} cannot be opened: {error.strerror or error}") from error
+            raise StoreError(f"the store {store} cannot be opened: {_reason(folder, error)}") from error
         with contextlib.suppress(OSError):  # a full disk keeps nobody from reading
             owner.write_text(_this_process(), encoding="utf-8")
 
@@ -58,3 +59,11 @@ class StoreLock:
 
 def _this_process() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _reason(folder: Path, error: OSError) -> str:
+    """Why a folder cannot be made or written; where a file is in its place, which."""
+    found = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    if not found.is_dir():
+        return f"{found} is a file: name a folder, or one that is still to be made"
+    return error.strerror or str(error)
