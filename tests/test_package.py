@@ -24,6 +24,7 @@ ROOMS = [
         "errors",
         "arrays",
         "closing",
+        "lifeline",
         "wording",
         "timestamps",
         "event",
