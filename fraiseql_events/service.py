@@ -106,6 +106,7 @@ class Service(Closing):
         self.failed = threading.Event()
         self._started = time.monotonic()
         self._closing = threading.Lock()
+        self._closed = False
         self._server: EventServer | None = None
         self._embedded: EmbeddedNats | None = None
         self._stack = ExitStack()
@@ -148,7 +149,7 @@ class Service(Closing):
         failure = bridge.failure or self.log.failure
         if self._embedded is not None:
             bridge = replace(bridge, trouble=self._embedded.trouble or bridge.trouble)
-        state, reason = assess(log, bridge, failure)
+        state, reason = assess(log, bridge, failure, closed=self._closed)
         age = message_age(log)
         return {
             "state": state,
@@ -181,6 +182,7 @@ class Service(Closing):
             EventsError: something could not be committed; it is still in JetStream and will be read again.
         """
         with self._closing:
+            self._closed = True
             self._stack.close()
 
     def __repr__(self) -> str:

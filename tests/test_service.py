@@ -93,6 +93,16 @@ def test_the_state_is_a_word_and_a_sentence(tmp_path: Path, monkeypatch: pytest.
         assert (service.status()["state"], service.status()["reason"]) == ("failed", "another process writes")
 
 
+def test_a_service_that_was_closed_says_that_it_is_stopped(tmp_path: Path) -> None:
+    with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
+        publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
+        until(lambda: service.status()["offset"] == 1)
+    status = service.status()
+    assert (status["state"], status["reason"], status["last_error"]) == ("stopped", "it was closed", None)
+    assert (status["offset"], status["committed"]) == (1, 1)
+    assert "stopped (it was closed)" in service._repr_html_()
+
+
 def test_a_bridge_that_is_behind_is_catching_up() -> None:
     from fraiseql_events.bridge.bridge import BridgeStatus
     from fraiseql_events.health import assess
