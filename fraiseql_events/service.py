@@ -114,7 +114,7 @@ class Service(Closing):
             check_free(*parse_listen(options.listen))  # before anything is started that would have to be stopped
         with ExitStack() as stack:
             self.log = Log(options.store, options.log)  # first: it has the lock on the store, in which NATS lies
-            stack.callback(self.log.close)
+            stack.push(lambda failure, *_: self.log.close(discard=failure is not None))
             #: Where the log was before anything was read.
             self.began = self.log.status
             self.nats_url = self._find_nats(stack)
