@@ -107,6 +107,7 @@ class Service(Closing):
         self.failed = threading.Event()
         self._started = time.monotonic()
         self._closing = threading.Lock()
+        self._closed = False
         self._server: EventServer | None = None
         self._embedded: EmbeddedNats | None = None
         self._stack = ExitStack()
@@ -114,7 +115,7 @@ class Service(Closing):
             check_free(*parse_listen(options.listen))  # before anything is started that would have to be stopped
         with ExitStack() as stack:
             self.log = Log(options.store, options.log)  # first: it has the lock on the store, in which NATS lies
-            stack.callback(self.log.close)
+            stack.push(lambda failure, *_: self.log.close(discard=failure is not None))
             #: Where the log was before anything was read.
             self.began = self.log.status
             self.nats_url = self._find_nats(stack)
@@ -149,7 +150,7 @@ class Service(Closing):
         failure = bridge.failure or self.log.failure
         if self._embedded is not None:
             bridge = replace(bridge, trouble=self._embedded.trouble or bridge.trouble)
-        state, reason = assess(log, bridge, failure)
+        state, reason = assess(log, bridge, failure, closed=self._closed)
         age = message_age(log)
         return {
             "state": state,
@@ -182,6 +183,7 @@ class Service(Closing):
             EventsError: something could not be committed; it is still in JetStream and will be read again.
         """
         with self._closing:
+            self._closed = True
             self._stack.close()
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from queue import Empty
@@ -77,11 +78,14 @@ class Kernel:
         self.manager.restart_kernel()
         self._connect()
 
-    def kill(self) -> None:
-        """Ends it without a word, and starts another."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Ends it without a word."""
         self.client.stop_channels()
-        self.process.kill()
+        self.process.send_signal(number)
         self.process.wait()
+
+    def start_again(self) -> None:
+        """Starts another in the place of one that was killed."""
         self.manager.restart_kernel(now=True)
         self._connect()
 

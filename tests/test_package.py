@@ -26,6 +26,7 @@ ROOMS = [
         "arrays",
         "caller",
         "closing",
+        "lifeline",
         "wording",
         "timestamps",
         "event",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,8 @@ class StoreLock:
             return
         owner = folder / OWNER
         try:
+            #: What a start that fails has to remove.
+            self._made = None if folder.exists() else folder.absolute()
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(folder / LOCK, timeout=0, thread_local=False)
             self._lock.acquire()
@@ -51,10 +54,17 @@ class StoreLock:
         with contextlib.suppress(OSError):  # a full disk keeps nobody from reading
             owner.write_text(_this_process(), encoding="utf-8")
 
-    def release(self) -> None:
-        """Lets others in; again does nothing."""
-        if self._lock is not None:
-            self._lock.release()
+    def release(self, *, discard: bool = False) -> None:
+        """Lets others in; again does nothing.
+
+        Args:
+            discard: remove the folder, with all that is in it, if it was made here.
+        """
+        if self._lock is None:
+            return
+        if discard and self._made is not None and self._lock.is_locked:  # not later: it may be another's then
+            shutil.rmtree(self._made, ignore_errors=True)
+        self._lock.release()
 
 
 def _this_process() -> str:

@@ -7,8 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -314,38 +312,6 @@ def test_an_embedded_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         port = int(server.url.rpartition(":")[2])
         with pytest.raises(NatsUnavailable, match="address already in use"):
             EmbeddedNats(tmp_path / "b", port=port)
-
-
-def in_a_program(folder: Path, end: str) -> tuple[int, str]:
-    """Starts an embedded server in a program that then ends in some way; the server's process id and address."""
-    code = f"""
-import os, signal
-from pathlib import Path
-from fraiseql_events.bridge.embedded import EmbeddedNats
-server = EmbeddedNats(Path({str(folder)!r}))
-print(server.pid, server.url, flush=True)
-{end}
-"""
-    shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, text=True, timeout=30)
-    pid, url = shown.stdout.split()
-    return int(pid), url
-
-
-def test_an_embedded_server_that_was_left_behind_is_ended_by_the_next(tmp_path: Path) -> None:
-    left_behind, url = in_a_program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
-    assert psutil.pid_exists(left_behind)
-    publish([(subject_of("Order", "x"), b"{}")] * 3, StreamOptions(nats=url))
-    with EmbeddedNats(tmp_path) as server:
-        until(lambda: not psutil.pid_exists(left_behind), 5)
-        info = manage(StreamOptions(nats=server.url), lambda js: js.stream_info("fraiseql-entity-changes"))
-        assert info.state.messages == 3
-    (tmp_path / "nats-server_1.ports").write_text('{"nats": ["nats://127.0.0.1:1"]}')
-    EmbeddedNats(tmp_path).close()  # process 1 is nobody's server
-
-
-def test_an_embedded_server_ends_with_a_program_that_forgets_it(tmp_path: Path) -> None:
-    pid, _ = in_a_program(tmp_path, "")
-    until(lambda: not psutil.pid_exists(pid), 5)
 
 
 def test_a_consumer_that_cannot_be_made_anew_at_once_is_tried_again(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
 from tests.bridge.test_bridge import manage
 from tests.kernels import Kernel
-from tests.waiting import until
+from tests.waiting import lives, until
 
 FRAME = """
 import polars as pl
@@ -275,9 +278,64 @@ def test_a_kernel_that_ends_leaves_nothing_and_one_that_dies_no_harm(tmp_path: P
         assert not any(child.is_running() for child in children)
         children = serve()
         kernel.kill()
+        kernel.start_again()
         children += serve()
         kernel.shut_down()
         until(lambda: not any(child.is_running() for child in children), 5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_kernel_that_is_killed_leaves_no_process_and_the_next_has_all_events(
+    tmp_path: Path, option: str, number: signal.Signals
+) -> None:
+    serve = f"%load_ext fraiseql_events\n%fraiseql serve {option} --store store --listen 127.0.0.1:0"
+    with Kernel(tmp_path) as kernel:
+        kernel.run(serve)
+        kernel.run(FRAME + "\nfrom fraiseql_events import EventClient")
+        kernel.run("%fraiseql publish df")
+        wait_for(kernel, 5)
+        children = kernel.process.children(recursive=True)
+        assert {"nats-server", "sh"} <= {child.name() for child in children}
+        kernel.kill(number)
+        kernel.start_again()
+        kernel.run(serve)  # at once
+        kernel.run("from fraiseql_events import EventClient")
+        wait_for(kernel, 5)
+        until(lambda: not any(lives(child) for child in children), 15)
+        children = kernel.process.children(recursive=True)
+        kernel.kill(number)
+        until(lambda: not any(lives(child) for child in children), 15)
+
+
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_jupyterlab_that_is_killed_leaves_no_process(tmp_path: Path, option: str) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from tests.kernels import Kernel
+kernel = Kernel(Path({str(tmp_path)!r}))
+kernel.run("%load_ext fraiseql_events")
+kernel.run("%fraiseql serve {option} --store store --listen 127.0.0.1:0")
+print(kernel.process.pid, *(child.pid for child in kernel.process.children(recursive=True)), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    processes = [psutil.Process(int(pid)) for pid in shown.stdout.split()]
+    assert len(processes) == (4 if option else 3)
+    until(lambda: not any(lives(each) for each in processes), 20)
+
+
+def test_a_service_beside_the_kernel_shows_its_process(kernel: Kernel) -> None:
+    kernel.run(f"%fraiseql serve --subprocess --listen 127.0.0.1:0 --store {uuid.uuid4().hex}")
+    try:
+        for _ in range(2):
+            (beside,) = [child for child in kernel.process.children() if "beside" in " ".join(child.cmdline())]
+            assert f"in process {beside.pid}, beside this kernel" in kernel.html
+            assert f"runs in process {beside.pid}, beside this kernel" in kernel.text
+            kernel.run("%fraiseql status")
+    finally:
+        kernel.run("%fraiseql stop")
 
 
 def test_the_tab_key_offers_commands_options_and_entity_types(serving: Kernel) -> None:
