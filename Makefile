@@ -13,6 +13,7 @@ help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml scripts/make-venv
+	@echo "setting up $(VENV) with all that this needs: a minute or two, once" >&2
 	scripts/make-venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,docs,lint]'
 	@touch $@

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fraiseql_events.event import SCHEMA
     from fraiseql_events.live.dashboard import Live
     from fraiseql_events.log import LogOptions
+    from fraiseql_events.names import UnknownName
     from fraiseql_events.service import Service, serve
     from fraiseql_events.stream import EventStream
     from fraiseql_events.ticket import Ticket
@@ -58,6 +59,7 @@ _HOME = {
     "StreamMismatch": "errors",
     "Ticket": "ticket",
     "Unauthenticated": "errors",
+    "UnknownName": "names",
     "serve": "service",
 }
 
@@ -82,6 +84,7 @@ __all__ = [
     "StreamMismatch",
     "Ticket",
     "Unauthenticated",
+    "UnknownName",
     "__version__",
     "serve",
 ]

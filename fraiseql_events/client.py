@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 import pyarrow as pa
@@ -17,6 +16,8 @@ from fraiseql_events.arguments import (
     integer,
     names,
     read_certificates,
+    takes,
+    with_seconds,
 )
 from fraiseql_events.closing import Closing
 from fraiseql_events.connection import LOOK_SECONDS, Connection
@@ -27,7 +28,7 @@ from fraiseql_events.frames import DtypeBackend, Frames, check_frames
 from fraiseql_events.html import card
 from fraiseql_events.lazy import lazy_frame
 from fraiseql_events.live.opening import open_live
-from fraiseql_events.payload import SAMPLE, Field, TypedPayload, describe, fields_of, infer, path_of
+from fraiseql_events.payload import SAMPLE, describe, infer, path_of
 from fraiseql_events.served import newest, token_of
 from fraiseql_events.sql import run as run_sql
 from fraiseql_events.status_view import status_card
@@ -35,7 +36,7 @@ from fraiseql_events.stream import EventStream
 from fraiseql_events.ticket import DEFAULT_BATCH_SIZE, Compression, Ticket
 from fraiseql_events.time_range import Time, end_micros, start_micros
 from fraiseql_events.token import check_token
-from fraiseql_events.typed_reader import TypedReader
+from fraiseql_events.typed_stream import sampled, typed_stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +108,7 @@ class EventClient(Closing):
         **options: Unpack[StreamOptions],
     ) -> EventStream[pa.RecordBatch]: ...
 
+    @takes()
     def stream(
         self,
         entity: str,
@@ -158,8 +160,8 @@ class EventClient(Closing):
         check_frames(frames, dtype_backend)
         ticket = Ticket(
             entity=entity_type(entity),
-            start=start_micros(start),
-            end=end_micros(end),
+            start=start_micros(with_seconds(start)),
+            end=end_micros(with_seconds(end)),
             limit=integer(limit),
             columns=names("columns", columns),
             event_types=names("event_types", event_types),
@@ -169,24 +171,11 @@ class EventClient(Closing):
             compression=compression,
             mode="streaming" if follow else "batch",
         )
-        more: dict[str, Any] = {"count": self._connection.count, "progress": progress, "dtype_backend": dtype_backend}
+        more: dict[str, Any] = {"server": self._connection, "progress": progress, "dtype_backend": dtype_backend}
         if payload is None:
             schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
             return EventStream(self._connection.open, ticket, schema, frames, **more)
-        return self._typed_stream(ticket, payload, frames, **more)
-
-    def _typed_stream(self, ticket: Ticket, payload: Payload, frames: Frames, **more: Any) -> EventStream[Any]:
-        """A stream whose batches get typed columns; `data` is read for them, and left out where it is not wanted."""
-        drop = "data" not in (ticket.columns or SCHEMA.names)
-        if drop:
-            ticket = replace(ticket, columns=(*(ticket.columns or ()), "data"))
-        schema = pa.schema([LOG_SCHEMA.field(name) for name in ticket.columns or SCHEMA.names])
-        fields = self._fields(payload, ticket)
-
-        def open_reader(rest: Ticket) -> TypedReader:
-            return TypedReader(self._connection.open(rest), TypedPayload(fields, drop=drop))
-
-        return EventStream(open_reader, ticket, TypedPayload(fields, drop=drop).schema(schema), frames, **more)
+        return typed_stream(self._connection, ticket, payload, frames, **more)
 
     @overload
     def read(
@@ -221,6 +210,7 @@ class EventClient(Closing):
         **options: Unpack[StreamOptions],
     ) -> pa.Table: ...
 
+    @takes(stream)
     def read(
         self,
         entity: str,
@@ -237,6 +227,7 @@ class EventClient(Closing):
             return stream.to_polars()
         return stream.to_pandas() if frames == "pandas" else stream.to_arrow()
 
+    @takes()
     def scan(self, entity: str, *, payload: Payload | None = None) -> pl.LazyFrame:
         """Events as a Polars LazyFrame with their offsets, read when it is collected.
 
@@ -260,6 +251,7 @@ class EventClient(Closing):
 
         return lazy_frame(open_stream, whole.schema)
 
+    @takes()
     def live(
         self,
         entity: str = "*",
@@ -311,6 +303,7 @@ class EventClient(Closing):
         """
         return run_sql(query, self.entities, self.stream)
 
+    @takes()
     def payload_schema(
         self, entity: str, start: Time | None = None, end: Time | None = None, *, sample: int = SAMPLE
     ) -> pl.DataFrame:
@@ -323,19 +316,11 @@ class EventClient(Closing):
             sample: how many events to look at, the first ones of the range.
 
         Raises:
-            InvalidArgument: there are no events whose data are objects.
+            InvalidArgument: there are no such events, or none whose data are objects.
         """
-        options: StreamOptions = {"columns": ["data"], "limit": sample, "progress": False}
-        events = self.read(entity, start, end, frames="arrow", **options)
+        wanted = self.stream(entity, start, end, columns=["data"], limit=sample).ticket
+        events = sampled(self._connection, wanted)
         return describe(events, infer(events))
-
-    def _fields(self, payload: Payload, ticket: Ticket) -> tuple[Field, ...]:
-        if payload != "infer":
-            return fields_of(payload)
-        limit = SAMPLE if ticket.limit is None else min(SAMPLE, ticket.limit)
-        sample = replace(ticket, columns=("data",), limit=limit, mode="batch", after_offset=None, history=None)
-        schema = pa.schema([LOG_SCHEMA.field("data")])
-        return infer(EventStream(self._connection.open, sample, schema, "arrow", progress=False).to_arrow())
 
     def entities(self) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
@@ -355,11 +340,11 @@ class EventClient(Closing):
         self._connection.close()
 
     def __repr__(self) -> str:
-        return f"EventClient({self.url!r})"
+        return f"EventClient({self._connection.shown_url!r})"
 
     def _repr_html_(self) -> str:
         try:
             (status,) = self._connection.act("status", LOOK_SECONDS)
         except EventsError as error:
-            return card("EventClient", [("address", self.url), ("state", error)])
-        return status_card("EventClient", self.url, status)
+            return card("EventClient", [("address", self._connection.shown_url), ("state", error)])
+        return status_card("EventClient", self._connection.shown_url, status)

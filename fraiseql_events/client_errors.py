@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from fraiseql_events.advice import where_read
 from fraiseql_events.errors import (
     EventsError,
     InvalidArgument,
@@ -44,8 +45,9 @@ def _unavailable(url: str, error: Exception) -> EventsError:
     text = _sentence(error)
     if isinstance(error, fl.FlightTimedOutError) or any(sign in text for sign in _UNREACHABLE):
         return ServerUnavailable(
-            f"no server answers at {url}: start one with `fraiseql-events serve --embedded`, or name "
-            "another: EventClient('grpc://host:port'), --url or FRAISEQL_EVENTS_URL"
+            f"no server answers at {url}: start one with "
+            + where_read("`fraiseql-events serve --embedded`", "`%fraiseql serve`")
+            + ", or name another: EventClient('grpc://host:port'), --url or FRAISEQL_EVENTS_URL"
         )
     if text.startswith(_BUSY):
         return ServerUnavailable(f"the server at {url} is busy: {text.removeprefix(_BUSY)}")

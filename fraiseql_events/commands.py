@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -24,9 +25,9 @@ from fraiseql_events.client import EventClient
 from fraiseql_events.errors import EventsError, InvalidArgument
 from fraiseql_events.event import LISTED_LETTER_SCHEMA
 from fraiseql_events.progress import bar
-from fraiseql_events.status_view import status_text
+from fraiseql_events.status_view import count, status_text
 from fraiseql_events.timestamps import EPOCH, parse_time
-from fraiseql_events.wording import near
+from fraiseql_events.wording import without_password
 
 #: How long a thread of `serve` keeps the interpreter while another waits for it. An event passes through four threads,
 #: and with Python's own 5 ms the slowest hundredth of them were twice as late at 50 000 events a second.
@@ -111,20 +112,20 @@ def stream(options: Namespace) -> int:
             follow=options.follow,
             frames="arrow",
         )
-        with events, bar("reading", unit="events") as progress:
+        with events, bar("reading", unit="events") as progress, _warnings_in_a_line():
             batches = _shown(events.batches(), progress)
             write(batches, events.schema, kind, options.output, live=options.follow)
-            if events.rows == 0 and not options.follow:
-                _say_if_unknown(client, options.entity)
+    _say_if_lines(kind, options.output)
     return 0
 
 
-def _say_if_unknown(client: EventClient, entity: str) -> None:
-    """An unknown entity type is an empty answer; a person may have meant another."""
-    names = list(client.entities())
-    if entity != "*" and entity not in names:
-        there = f"there are {', '.join(names)}" if names else "there are no events yet"
-        print(f"fraiseql-events: no events of {entity!r}{near(entity, names)}; {there}", file=sys.stderr)
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Says warnings as errors are said, without the line of our own that they come from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: print(f"fraiseql-events: {message}", file=sys.stderr)
+        yield
 
 
 def publish(options: Namespace) -> int:
@@ -137,7 +138,7 @@ def publish(options: Namespace) -> int:
     published = 0
     with bar("publishing", unit="events") as progress:
 
-        def count(more: int) -> None:
+        def note(more: int) -> None:
             nonlocal published
             published += more
             progress.update(more)
@@ -146,7 +147,11 @@ def publish(options: Namespace) -> int:
             messages = read_messages_once(sys.stdin.buffer, "standard input")
         else:
             messages = read_messages(Path(options.file))
-        send(messages, target, progress=count)
+        try:
+            send(messages, target, progress=note)
+        except KeyboardInterrupt:
+            _say(f"stopped: {count(published, 'event')} published; go on with number {published + 1}")
+            raise
     _print_json({"events": published})
     return 0
 
@@ -172,7 +177,7 @@ def status(options: Namespace) -> int:
         if options.json:
             _print_json(found)
         else:
-            print(status_text(client.url, found))
+            print(status_text(without_password(client.url), found))
     return 0
 
 
@@ -185,6 +190,7 @@ def dead_letters(options: Namespace) -> int:
     kind = format_for(options.format, options.output)
     with EventClient(options.url, token=options.token) as client:
         write(_letter_batches(client.dead_letters()), LISTED_LETTER_SCHEMA, kind, options.output)
+    _say_if_lines(kind, options.output)
     return 0
 
 
@@ -200,11 +206,12 @@ def _replay(options: Namespace) -> int:
         target = StreamOptions(nats=_nats_read_by(options, status), stream=status["stream"])
         done = replay(client, target, mended)
     if done.example is not None:
-        print(f"fraiseql-events: still unreadable, {done.example}", file=sys.stderr)
+        which = f"{done.unreadable:,} of {count(done.published + done.unreadable, 'dead letter')}"
+        _say(f"{which} cannot be read and stay where they are; the first is {done.example}")
     if not done.arrived:
-        print("fraiseql-events: the bridge has not read them yet: `fraiseql-events status` says why", file=sys.stderr)
+        _say("the bridge has not read them yet: `fraiseql-events status` says why")
     _print_json({"replayed": done.published, "unreadable": done.unreadable})
-    return 0
+    return 1 if done.unreadable or not done.arrived else 0
 
 
 def _nats_read_by(options: Namespace, status: dict[str, Any]) -> str:
@@ -273,6 +280,16 @@ def letter_row(values: dict[str, Any]) -> dict[str, Any]:
     text, encoded = values["payload"], values["payload_base64"]
     payload = base64.b64decode(encoded) if text is None else text.encode()
     return {**values, "published": EPOCH + timedelta(microseconds=parse_time(values["published"])), "payload": payload}
+
+
+def _say_if_lines(kind: str, path: Path | None) -> None:
+    """A file whose name promises one JSON value, and that has many."""
+    if kind == "ndjson" and path is not None and path.suffix.lower() == ".json":
+        _say(f"{path} has a JSON object on each line: read it with pl.read_ndjson or pd.read_json(…, lines=True)")
+
+
+def _say(sentence: str) -> None:
+    print(f"fraiseql-events: {sentence}", file=sys.stderr)
 
 
 def _print_json(value: object) -> None:

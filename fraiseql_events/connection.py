@@ -17,6 +17,7 @@ from fraiseql_events.entity_info import EntityInfo
 from fraiseql_events.flight_reader import FlightReader, call_options, connect
 from fraiseql_events.interruptible import interruptible
 from fraiseql_events.ticket import Ticket
+from fraiseql_events.wording import without_password
 
 CALL_SECONDS: Final = 30.0
 #: So long a look at an object in a notebook may take.
@@ -34,10 +35,14 @@ class Connection(Closing):
         url: the server's address.
         token: what it wants of its clients, if anything.
         tls_roots: the certificates (PEM) that are trusted; None is what gRPC trusts by itself.
+
+    Attributes:
+        shown_url: the address without a password that it may have.
     """
 
     def __init__(self, url: str, token: str | None = None, tls_roots: bytes | None = None) -> None:
         self.url = url
+        self.shown_url = without_password(url)
         self._token = token
         self._tls_roots = tls_roots
         self._lock = threading.Lock()
@@ -45,26 +50,26 @@ class Connection(Closing):
 
     def open(self, ticket: Ticket) -> FlightReader:
         """Asks for a stream, on a connection of its own."""
-        return FlightReader(self.url, ticket, partial(mapped_errors, self.url), self._token, self._tls_roots)
+        return FlightReader(self.url, ticket, partial(mapped_errors, self.shown_url), self._token, self._tls_roots)
 
-    def entities(self) -> dict[str, EntityInfo]:
+    def entities(self, seconds: float = CALL_SECONDS) -> dict[str, EntityInfo]:
         """What the server has of each entity type, by name."""
-        with mapped_errors(self.url):
-            found = self._ask(lambda client: list(client.list_flights(options=self._options())))
+        with mapped_errors(self.shown_url):
+            found = self._ask(lambda client: list(client.list_flights(options=self._options(seconds))))
         infos = [json.loads(info.app_metadata) for info in found]
         return {info["entity_type"]: EntityInfo.of(info) for info in infos}
 
     def count(self, ticket: Ticket) -> int | None:
         """How many events a ticket asks for; None where the server does not know."""
         descriptor = fl.FlightDescriptor.for_command(ticket.encode())
-        with mapped_errors(self.url):
+        with mapped_errors(self.shown_url):
             options = self._options(LOOK_SECONDS)
             total = self._ask(lambda client: client.get_flight_info(descriptor, options=options).total_records)
         return None if total < 0 else int(total)
 
     def act(self, name: str, seconds: float = CALL_SECONDS) -> Iterator[dict[str, Any]]:
         """What an action answers, object by object."""
-        with mapped_errors(self.url):
+        with mapped_errors(self.shown_url):
             options = self._options(seconds)
             results = self._ask(lambda client: client.do_action(fl.Action(name, b""), options=options))
             while found := self._ask(lambda _: list(islice(results, _AT_ONCE))):

@@ -18,6 +18,7 @@ from fraiseql_events.client import EventClient
 from fraiseql_events.progress import bar
 from fraiseql_events.service import Service, serve
 from fraiseql_events.shop import Shop
+from fraiseql_events.status_view import count
 
 EVENTS: Final = 50_000
 _QUESTION: Final = """\
@@ -44,7 +45,7 @@ def run(out: TextIO = sys.stdout, *, events: int = EVENTS, seed: int = 1, store:
         print(f"An embedded NATS server at {service.nats_url}, a Flight server at {service.url}.", file=out)
         there = service.status()["offset"]
         if there:
-            print(f"The shop is there already, with {there:,} events.", file=out)
+            print(f"The shop is there already, with {count(there, 'event')}.", file=out)
         else:
             _fill(service, events, seed, out)
         _show(client, out)
@@ -65,13 +66,16 @@ def _fill(service: Service, events: int, seed: int, out: TextIO) -> None:
     while service.status()["lag"] or service.status()["offset"] < events:
         time.sleep(0.02)
     seconds = time.monotonic() - started
-    print(f"{events:,} events made, published, read and decoded in {seconds:.1f} s.", file=out)
+    print(f"{count(events, 'event')} made, published, read and decoded in {seconds:.1f} s.", file=out)
 
 
 def _show(client: EventClient, out: TextIO) -> None:
     print("\n>>> client.entities()", file=out)
     for name, found in client.entities().items():
-        print(f"{name:8} {found.events:7,} events from {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}", file=out)
+        print(
+            f"{name:8} {count(found.events, 'event'):>14} from {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}",
+            file=out,
+        )
     print(f"\n>>> {_QUESTION.strip().replace(chr(10), chr(10) + '... ')}", file=out)
     orders = client.read("Order", "2026-01-05", "2026-01-11", event_types=["Order.Created"])
     days = (
@@ -83,4 +87,5 @@ def _show(client: EventClient, out: TextIO) -> None:
     started = time.monotonic()
     rows = sum(frame.height for frame in client.stream("*"))
     seconds = time.monotonic() - started
-    print(f"\nAll {rows:,} events streamed into Polars in {seconds:.2f} s ({rows / seconds:,.0f} a second).", file=out)
+    speed = f"in {seconds:.2f} s ({rows / seconds:,.0f} a second)"
+    print(f"\nAll {count(rows, 'event')} streamed into Polars {speed}.", file=out)

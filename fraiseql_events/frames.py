@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Literal, cast
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import pyarrow as pa
 
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.wording import near
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Frames = Literal["polars", "pandas", "arrow"]
 FRAMES: Final = ("polars", "pandas", "arrow")
@@ -59,3 +62,12 @@ def converter(frames: Frames, dtype_backend: DtypeBackend | None = None) -> Call
         options = pandas_options(dtype_backend)
         return lambda batch: batch.to_pandas(**options)
     return lambda batch: batch
+
+
+def polars_frame(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pl.DataFrame:
+    """One frame of all batches, each of which is converted while the next one is on its way."""
+    import polars as pl
+
+    convert = converter("polars")
+    frames = [convert(batch) for batch in batches]
+    return pl.concat(frames, rechunk=False) if frames else pl.DataFrame(schema.empty_table())

@@ -9,7 +9,7 @@ from fraiseql_events.bridge.bridge import BridgeStatus
 from fraiseql_events.errors import EventsError
 from fraiseql_events.log.status import LogStatus
 
-State = Literal["live", "catching-up", "quiet", "stalled", "failed"]
+State = Literal["live", "catching-up", "quiet", "stalled", "failed", "stopped"]
 
 #: Without a message for so long, a stream is called quiet.
 QUIET_SECONDS: Final = 30.0
@@ -28,14 +28,18 @@ def message_age(log: LogStatus) -> float | None:
     return max(0.0, time.time() - log.stream.published / 1e9)
 
 
-def assess(log: LogStatus, bridge: BridgeStatus, failure: EventsError | None) -> tuple[State, str | None]:
+def assess(
+    log: LogStatus, bridge: BridgeStatus, failure: EventsError | None, *, closed: bool = False
+) -> tuple[State, str | None]:
     """The state, and the reason where it is not simply well.
 
     ``live`` and ``quiet`` are well: with and without traffic. ``catching-up`` mends itself. ``stalled`` goes on when
-    the fault that the reason names ends; ``failed`` does not go on.
+    the fault that the reason names ends; ``failed`` does not go on, and neither does ``stopped``, which was closed.
     """
     if failure is not None:
         return "failed", str(failure)
+    if closed:
+        return "stopped", "it was closed"
     if log.last_error is not None:
         return "stalled", log.last_error
     if log.committing > SLOW_COMMIT_SECONDS:

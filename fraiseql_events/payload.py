@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraiseql_events.caller import caller_level
 from fraiseql_events.duck import ChangingTable, connect
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.event import LOG_SCHEMA
@@ -35,6 +37,7 @@ _STEP: Final = re.compile(rf"({_NAME.pattern})((?:\[\])*)")
 #: What an event has itself; and a path that would be named so.
 _OWN: Final = re.compile(rf"(?:data\.)*(?:{'|'.join(LOG_SCHEMA.names)})")
 _PYTHON: Final = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+_TYPES: Final = "write str, int, float, bool, or a type of Polars or Arrow for text, a number, a date or a time"
 _SQL: Final = {
     pa.string(): "VARCHAR",
     pa.bool_(): "BOOLEAN",
@@ -56,6 +59,12 @@ _YEARS: Final = {
     "DATE": "DATE '0001-01-01' AND DATE '9999-12-31'",
     "TIMESTAMP WITH TIME ZONE": "'0001-01-01T00:00:00Z'::TIMESTAMPTZ AND '9999-12-31 23:59:59.999999Z'::TIMESTAMPTZ",
 }
+#: How the values of each kind are written, as JSON and ISO 8601 have it: DuckDB takes 1_000, " 12 " and 2026/1/5 too.
+_NUMBER: Final = r"-?(0|[1-9][0-9]*)"
+_DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_MOMENT: Final = rf"{_DAY}([Tt ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]+)?)?([Zz]|[-+][0-9]{{2}}(:?[0-9]{{2}})?)?)?"
+_WRITTEN: Final = {"BOOLEAN": "true|false", "DATE": _MOMENT, "TIMESTAMP WITH TIME ZONE": _MOMENT}
+_WRITTEN_NUMBER: Final = rf"{_NUMBER}([.][0-9]+)?([eE][-+]?[0-9]+)?"
 #: What DuckDB calls the kinds of JSON values; anything else is kept as JSON text.
 _INFERRED: Final = {
     "VARCHAR": pa.string(),
@@ -167,19 +176,27 @@ class TypedPayload:
 
 
 def infer(sample: pa.Table) -> tuple[Field, ...]:
-    """The fields that the `data` of a sample has, in the order in which they are met.
+    """The fields that the `data` of a sample has, in the order in which they are met; warns of those left out.
 
     Raises:
         InvalidArgument: there is nothing to look at.
     """
-    connection = connect()
-    connection.register("sample", sample.select(["data"]))
-    ((structure,),) = connection.sql(_STRUCTURE).fetchall()
-    found = None if structure is None else json.loads(structure)
-    fields = tuple(_flat(found, "")) if isinstance(found, dict) else ()
+    found = list(_flat(_structure(sample), ""))
+    fields = tuple(_inferred(path, kind) for path, kind in found if path and kind != "NULL")
     if not fields:
-        raise InvalidArgument("payload='infer' needs events whose data are objects; there are none: name the fields")
+        raise InvalidArgument(
+            f"no fields can be found: the data of these {sample.num_rows:,} events are no objects with any"
+        )
+    left_out = [shown(name) for path, name in found if not path]
+    if left_out:
+        text = f"left out, for no path can name them: the fields {', '.join(left_out)} of data"
+        warnings.warn(text, UserWarning, stacklevel=caller_level())
     return _fitting(fields, sample)
+
+
+def paths_in(sample: pa.Table) -> list[str]:
+    """The paths of all fields that the `data` of a sample has, also of those that are null."""
+    return [path for path, _ in _flat(_structure(sample), "") if path]
 
 
 def describe(sample: pa.Table, fields: tuple[Field, ...]) -> pl.DataFrame:
@@ -199,6 +216,20 @@ def describe(sample: pa.Table, fields: tuple[Field, ...]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["field", "type", "present", "examples"], orient="row")
 
 
+def _structure(sample: pa.Table) -> dict[str, Any]:
+    """The fields of all objects together, as DuckDB tells them: names with kinds, or with what is in them."""
+    connection = connect()
+    connection.register("sample", sample.select(["data"]))
+    ((structure,),) = connection.sql(_STRUCTURE).fetchall()
+    found = None if structure is None else json.loads(structure)
+    return found if isinstance(found, dict) else {}
+
+
+def _inferred(path: str, kind: str) -> Field:
+    value = _INFERRED.get(kind, pa.string())
+    return Field(path, pa.list_(value) if takes_each(path) else value)
+
+
 def _fitting(fields: tuple[Field, ...], sample: pa.Table) -> tuple[Field, ...]:
     """Fields whose whole numbers are too large for their type as text, which has every digit."""
     misfits: Counter[str] = Counter()
@@ -215,7 +246,7 @@ def _field(path: object, kind: object) -> Field:
     wanted = _arrow_type(kind)
     value = wanted.value_type if wanted is not None and pa.types.is_list(wanted) else wanted
     if value is None or not (value in _SQL or pa.types.is_decimal(value)):
-        raise InvalidArgument(f"payload: {path} cannot be a {shown(kind)}: text, number, truth value, date or time")
+        raise InvalidArgument(f"payload: {path} cannot be a {shown(kind)}: {_TYPES}")
     if pa.types.is_list(wanted) != takes_each(path):
         example = "pl.List(…)" if takes_each(path) else "no list"
         raise InvalidArgument(f"payload: the type of {path} must be {example}, for its path takes {_takes(path)}")
@@ -274,23 +305,25 @@ def _cast(text: str, field: Field) -> str:
     if field.sql_type == "VARCHAR":
         return text
     cast = f"TRY_CAST({text} AS {field.sql_type})"
+    # DuckDB would round 10.5 to 11
+    whole = field.sql_type.endswith(("INT", "INTEGER"))
+    written = _NUMBER if whole else _WRITTEN.get(field.sql_type, _WRITTEN_NUMBER)
+    condition = f"regexp_full_match({text}, '{written}')"
     if field.sql_type in _YEARS:
         # DuckDB has times for ever, which neither Python nor pandas can show
-        return f"CASE WHEN {cast} BETWEEN {_YEARS[field.sql_type]} THEN {cast} END"
-    if not field.sql_type.endswith(("INT", "INTEGER")):
-        return cast
-    # DuckDB would round 10.5 to 11
-    return f"CASE WHEN NOT (contains({text}, '.') OR contains(lower({text}), 'e')) THEN {cast} END"
+        condition += f" AND {cast} BETWEEN {_YEARS[field.sql_type]}"
+    return f"CASE WHEN {condition} THEN {cast} END"
 
 
 def _misfit(text: str, field: Field) -> str:
     return "false" if field.sql_type == "VARCHAR" else f"{text} IS NOT NULL AND {_cast(text, field)} IS NULL"
 
 
-def _flat(structure: dict[str, Any], before: str) -> Iterator[Field]:
-    """The fields of a structure as DuckDB tells it, nested ones by their paths."""
+def _flat(structure: dict[str, Any], before: str) -> Iterator[tuple[str, str]]:
+    """The paths of a structure's fields, nested ones too, and their kinds; of one that can have no path, its name."""
     for name, kind in structure.items():
         if not name or '"' in name:
+            yield "", before + name
             continue
         path = before + (name if _NAME.fullmatch(name) else f'"{name}"')
         inner, each = kind, ""
@@ -298,7 +331,5 @@ def _flat(structure: dict[str, Any], before: str) -> Iterator[Field]:
             inner, each = inner[0], f"{each}[]"
         if isinstance(inner, dict):
             yield from _flat(inner, f"{path}{each}.")
-        elif inner != "NULL":
-            value = _INFERRED.get(inner, pa.string())
-            whole = f"{path}{each}"
-            yield Field(whole, pa.list_(value) if takes_each(whole) else value)
+        else:
+            yield f"{path}{each}", inner

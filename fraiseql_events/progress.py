@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any, Final
 
+from fraiseql_events.advice import ipython_shell
+
 #: Work that takes less needs no bar.
 DELAY_SECONDS: Final = 0.5
 
@@ -53,5 +55,4 @@ def learn_total(progress: Any, total: int) -> None:
 
 def in_notebook() -> bool:
     """Whether this is a Jupyter kernel."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return shell is not None and getattr(shell, "kernel", None) is not None
+    return getattr(ipython_shell(), "kernel", None) is not None

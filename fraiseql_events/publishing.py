@@ -24,6 +24,8 @@ from fraiseql_events.bridge.publisher import Message, subject_of
 from fraiseql_events.bridge.unreadable import Unreadable
 from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.event import SCHEMA, DeadLetter
+from fraiseql_events.event_columns import check_columns
+from fraiseql_events.json_text import json_text
 from fraiseql_events.timestamps import format_time
 
 CHUNK: Final = 2_000
@@ -66,17 +68,51 @@ def frame_messages(frame: Any) -> Iterator[Message]:
     """The rows of a frame as messages, all of them having been checked; its columns are an event's fields.
 
     Args:
-        frame: anything that gives an Arrow stream: a Polars or pandas frame, an Arrow table.
+        frame: anything that gives an Arrow stream: a Polars or pandas frame, an Arrow table. Its `data` is JSON text;
+            structs and dictionaries become that, exactly.
 
     Raises:
-        InvalidArgument: it is no frame; or the first row that is no event, and why.
+        InvalidArgument: it is no frame; all columns that are missing; or the first row that is no event, and why.
     """
     if not hasattr(frame, "__arrow_c_stream__"):
         raise InvalidArgument(f"{type(frame).__name__} is no frame: Polars, pandas or Arrow is expected")
-    batches = [part for batch in pa.table(frame).to_batches() for part in _cut(batch)]
+    frame = _without_objects(frame)
+    try:
+        table = pa.table(frame)
+    except READ_ERRORS as error:
+        raise InvalidArgument(f"the frame cannot be read as Arrow: {_first_line(error)}") from error
+    batches = [part for batch in table.to_batches() for part in _cut(batch)] or [_empty(table.schema)]
     for _ in _checked(batches, "the frame"):
         pass
     return _checked(batches, "the frame")
+
+
+def _without_objects(frame: Any) -> Any:
+    """A frame whose `data` are no dictionaries any more: of these Arrow would make one struct of all their fields."""
+    column: Any = frame["data"] if "data" in getattr(frame, "columns", ()) else None
+    if str(getattr(column, "dtype", "")).lower() != "object":
+        return frame
+    missing = column.isna() if hasattr(column, "isna") else column.is_null()
+    values = [None if null else value for value, null in zip(column.to_list(), missing.to_list(), strict=True)]
+    texts = _texts(values, "the frame", 0)
+    if hasattr(frame, "with_columns"):
+        return frame.with_columns(type(column)("data", texts))
+    return frame.assign(data=texts)
+
+
+def _texts(values: Iterable[Any], name: str, seen: int) -> list[str | None]:
+    """Values as JSON text; what is text is taken for that already."""
+    texts: list[str | None] = []
+    for row, value in enumerate(values, seen + 1):
+        try:
+            texts.append(value if value is None or isinstance(value, str) else json_text(value))
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{name}, row {row}: data: {error}") from None
+    return texts
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)
 
 
 def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -106,7 +142,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be read: {error.strerror or error}") from error
     except READ_ERRORS as error:
-        raise InvalidArgument(f"{path}: {(str(error).splitlines() or ['it cannot be read'])[0]}") from error
+        raise InvalidArgument(f"{path}: {_first_line(error)}") from error
 
 
 def _messages_of(path: Path) -> Iterator[Message]:
@@ -149,7 +185,8 @@ def _checked(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[Message]:
     seen = 0
     try:
         for batch in batches:
-            events, bad = check_batch(batch)
+            check_columns(batch.schema.names, name)
+            events, bad = check_batch(_with_texts(batch, name, seen))
             good = min(bad) if bad else batch.num_rows
             yield from _rows(events.slice(0, good))
             if bad:
@@ -158,7 +195,16 @@ def _checked(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[Message]:
     except InvalidArgument:
         raise
     except (Unreadable, *READ_ERRORS) as error:
-        raise InvalidArgument(f"{name}: {(str(error).splitlines() or ['it cannot be read'])[0]}") from error
+        raise InvalidArgument(f"{name}: {_first_line(error)}") from error
+
+
+def _with_texts(batch: pa.RecordBatch, name: str, seen: int) -> pa.RecordBatch:
+    """A batch whose `data` is text, where it was structs, maps or lists."""
+    place = batch.schema.get_field_index("data")
+    if place < 0 or not pa.types.is_nested(batch.column(place).type):
+        return batch
+    values = batch.column(place).to_pylist(maps_as_pydicts="strict")
+    return batch.set_column(place, "data", pa.array(_texts(values, name, seen), pa.string()))
 
 
 def _batches(source: BinaryIO, head: bytes) -> Iterator[pa.RecordBatch]:
@@ -170,6 +216,10 @@ def _batches(source: BinaryIO, head: bytes) -> Iterator[pa.RecordBatch]:
             yield reader.get_batch(index)
     else:
         yield from pa.ipc.open_stream(source)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or ["it cannot be read"])[0]
 
 
 def _rows(events: pa.RecordBatch) -> Iterator[Message]:

@@ -23,9 +23,10 @@ from fraiseql_events.flight.server import MAX_STREAMS, EventServer, check_free, 
 from fraiseql_events.health import assess, message_age
 from fraiseql_events.log import Log, LogOptions
 from fraiseql_events.log.storage import local_path
-from fraiseql_events.served import announce, withdraw
+from fraiseql_events.served import announce, remember_password, withdraw
 from fraiseql_events.status_view import status_card
 from fraiseql_events.token import check_token
+from fraiseql_events.wording import without_password
 
 log: Final = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class ServiceOptions:
         log: how events are kept.
     """
 
-    nats: str | None = None
+    nats: str | None = field(default=None, repr=False)
     embedded: bool = False
     store: str = DEFAULT_STORE
     listen: str | None = DEFAULT_LISTEN
@@ -78,7 +79,7 @@ class ServiceOptions:
         if self.listen is not None:
             parse_listen(self.listen)
         if self.nats is not None:
-            check_nats_url(self.nats)
+            remember_password(check_nats_url(self.nats))
         check_names(self.stream, self.subject)
         if self.embedded and self.nats:
             raise InvalidArgument("name a NATS server or embed one, not both")
@@ -106,6 +107,7 @@ class Service(Closing):
         self.failed = threading.Event()
         self._started = time.monotonic()
         self._closing = threading.Lock()
+        self._closed = False
         self._server: EventServer | None = None
         self._embedded: EmbeddedNats | None = None
         self._stack = ExitStack()
@@ -113,7 +115,7 @@ class Service(Closing):
             check_free(*parse_listen(options.listen))  # before anything is started that would have to be stopped
         with ExitStack() as stack:
             self.log = Log(options.store, options.log)  # first: it has the lock on the store, in which NATS lies
-            stack.callback(self.log.close)
+            stack.push(lambda failure, *_: self.log.close(discard=failure is not None))
             #: Where the log was before anything was read.
             self.began = self.log.status
             self.nats_url = self._find_nats(stack)
@@ -148,7 +150,7 @@ class Service(Closing):
         failure = bridge.failure or self.log.failure
         if self._embedded is not None:
             bridge = replace(bridge, trouble=self._embedded.trouble or bridge.trouble)
-        state, reason = assess(log, bridge, failure)
+        state, reason = assess(log, bridge, failure, closed=self._closed)
         age = message_age(log)
         return {
             "state": state,
@@ -169,7 +171,7 @@ class Service(Closing):
             "events_per_second": round(log.events_per_second, 1),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "last_error": reason if state in ("stalled", "failed") else None,
-            "nats": self.nats_url,
+            "nats": without_password(self.nats_url),
             "history": self.log.id[:8],
             "store": self.options.store,
         }
@@ -181,6 +183,7 @@ class Service(Closing):
             EventsError: something could not be committed; it is still in JetStream and will be read again.
         """
         with self._closing:
+            self._closed = True
             self._stack.close()
 
     def __repr__(self) -> str:
@@ -191,7 +194,9 @@ class Service(Closing):
 
     def _find_nats(self, stack: ExitStack) -> str:
         if not self.options.embedded:
-            return nats_url(self.options.nats)
+            url = nats_url(self.options.nats)
+            remember_password(url)
+            return url
         folder = local_path(self.options.store)
         assert folder is not None
         self._embedded = stack.enter_context(EmbeddedNats(folder / NATS_FOLDER))

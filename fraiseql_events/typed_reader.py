@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from fraiseql_events.caller import caller_level
 from fraiseql_events.flight_reader import FlightReader
 from fraiseql_events.payload import TypedPayload
 
@@ -39,3 +42,11 @@ class TypedReader:
     def close(self) -> None:
         """Ends the connection."""
         self._reader.close()
+
+
+def warn_of_misfits(misfits: Mapping[str, int], schema: pa.Schema) -> None:
+    """Warns of the columns that have nulls for values that did not fit."""
+    for name, count in misfits.items():
+        if count:
+            text = f"of {name!r} {count:,} values do not fit its type, {schema.field(name).type}: they are null"
+            warnings.warn(text, UserWarning, stacklevel=caller_level())

@@ -21,7 +21,8 @@ _HEAD: Final = """\
 
 `%load_ext fraiseql_events` adds `%fraiseql` to a notebook, and these are its commands. [In a notebook](notebook.md)
 shows them at work. `%fraiseql` alone lists them, `%fraiseql serve --help` tells the options of one, and the tab key
-completes commands, options and entity types. What is wrong is said in one sentence, and the cell has failed.
+completes commands, options, entity types, columns and event types. What is wrong is said in one sentence, and the cell
+has failed.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from queue import Empty
@@ -19,7 +20,7 @@ class Kernel:
 
     Attributes:
         error: what the last cell showed of its error, line by line.
-        printed: what it printed after the stop button was pressed.
+        printed: what it printed before it failed, or after the stop button was pressed.
         text: what it showed as plain text.
         heard: every message on the kernel's output channel while the last cell ran, those of threads too.
     """
@@ -67,7 +68,7 @@ class Kernel:
     def fail(self, code: str) -> list[str]:
         """Runs a cell that ends with an error; what is shown of it, line by line."""
         self._message = self.client.execute(code)
-        _, error = self._listen(20)
+        self.printed, error = self._listen(20)
         assert error is not None
         return self.error
 
@@ -77,11 +78,14 @@ class Kernel:
         self.manager.restart_kernel()
         self._connect()
 
-    def kill(self) -> None:
-        """Ends it without a word, and starts another."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Ends it without a word."""
         self.client.stop_channels()
-        self.process.kill()
+        self.process.send_signal(number)
         self.process.wait()
+
+    def start_again(self) -> None:
+        """Starts another in the place of one that was killed."""
         self.manager.restart_kernel(now=True)
         self._connect()
 

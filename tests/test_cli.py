@@ -29,7 +29,7 @@ from fraiseql_events.shop import Shop
 from tests.bridge.test_bridge import manage
 from tests.mixed import Mixer, an_event, as_read, dumps
 from tests.processes import COMMAND, Serve, run
-from tests.waiting import until
+from tests.waiting import lives, until
 
 SHOP = Shop(7).events(1_000)
 
@@ -153,7 +153,7 @@ def test_a_file_with_a_bad_event_is_refused_as_a_whole(tmp_path: Path, source: S
     table = pa.table({"event_id": ["a", None], "event_type": ["x", "x"]})
     pq.write_table(table, tmp_path / "bad.parquet")
     said = run("publish", tmp_path / "bad.parquet", "--nats", source.nats, code=2)
-    assert "bad.parquet: there is no column entity_type" in said
+    assert "bad.parquet: there is no column entity_type (what it happened to, such as 'Order'), entity_id (" in said
     assert "cannot be read" in run("publish", tmp_path / "none", "--nats", source.nats, code=2)
 
 
@@ -206,6 +206,8 @@ def test_dead_letters_are_shown_and_saved(tmp_path: Path, source: StreamOptions,
         (["ingest", "--store", "x", "--nats", "http://localhost:4222"], 2, "write nats://HOST:PORT"),
         (["publish", "."], 2, ". is a folder"),
         (["serve", "--embedded", "--store", "/dev/null/x", "--listen", "127.0.0.1:0"], 1, "cannot be opened"),
+        (["demo", "--store", "/dev/null/x"], 1, "/dev/null is a file: name a folder"),
+        (["ingest", "--store", "/dev/null", "--nats", "nats://x"], 1, "/dev/null is a file: name a folder"),
     ],
 )
 def test_wrong_use_is_one_sentence(
@@ -238,6 +240,24 @@ def test_the_demo_runs_and_ends() -> None:
     assert "3,000 events made, published, read and decoded" in shown
     assert "client.entities()" in shown
     assert "All 3,000 events streamed into Polars" in shown
+
+
+def test_one_event_is_one_event() -> None:
+    shown = run("demo", "--events", "1")
+    assert "\n1 event made, published, read and decoded" in shown
+    assert "\nAll 1 event streamed into Polars" in shown
+    assert "1 events" not in shown
+
+
+def test_a_file_that_ends_in_json_is_said_to_have_an_object_on_each_line(
+    served: tuple[str, str], tmp_path: Path
+) -> None:
+    url, _ = served
+    for name, said in (("a.json", "a.json has a JSON object on each line"), ("a.ndjson", "")):
+        arguments = [*COMMAND, "stream", "*", "--url", url, "-o", str(tmp_path / name)]
+        assert said in (shown := subprocess.run(arguments, capture_output=True, check=True, text=True).stderr)
+        assert bool(said) == bool(shown)
+        assert pl.read_ndjson(tmp_path / name).height == len(SHOP)
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -360,7 +380,7 @@ def test_a_second_embedded_serve_does_not_harm_the_first(tmp_path: Path) -> None
         children = psutil.Process(serve.process.pid).children()
         said = run("serve", "--embedded", "--store", tmp_path, "--listen", "127.0.0.1:0", code=1)
         assert f"is in use by process {serve.process.pid}" in said
-        assert [child.is_running() and child.status() != "zombie" for child in children] == [True]
+        assert sorted(child.name() for child in children if lives(child)) == ["nats-server", "sh"]
         run("publish", "-", "--url", url, stdin=an_event())
         until(lambda: serve.status(url)["offset"] == 1)
 

@@ -31,12 +31,15 @@ from fraiseql_events import (
     EventClient,
     EventsError,
     InvalidArgument,
+    ServerError,
     ServerUnavailable,
     Service,
     StreamConsumed,
     StreamCut,
+    UnknownName,
 )
 from fraiseql_events import served as serving
+from fraiseql_events.event import OFFSET
 from fraiseql_events.ticket import Compression
 from fraiseql_events.timestamps import MAX_MICROS, MIN_MICROS, format_time
 from tests.mixed import Mixer, an_event, as_read, dumps
@@ -116,7 +119,8 @@ def test_an_unknown_compression_is_refused_at_once(client: EventClient) -> None:
 
 
 def test_an_empty_stream_is_a_frame_of_its_columns(client: EventClient) -> None:
-    frame = client.read("Nobody", columns=["timestamp", "data"])
+    with pytest.warns(UnknownName):
+        frame = client.read("Nobody", columns=["timestamp", "data"])
     assert frame.schema == {"timestamp": pl.Datetime("us", "UTC"), "data": pl.String}
     assert frame.height == 0
 
@@ -200,9 +204,12 @@ def test_a_second_pass_is_refused(client: EventClient, read: Callable[[Any], Any
 
 
 def test_an_answer_without_events_has_its_columns(client: EventClient) -> None:
-    assert list(client.stream("Nobody")) == []
-    assert client.read("Nobody").columns == SCHEMA.names
-    assert client.read("Nobody", columns=["data"], frames="pandas").columns.tolist() == ["data"]
+    with pytest.warns(UnknownName):
+        assert list(client.stream("Nobody")) == []
+    with pytest.warns(UnknownName):
+        assert client.read("Nobody").columns == SCHEMA.names
+    with pytest.warns(UnknownName):
+        assert client.read("Nobody", columns=["data"], frames="pandas").columns.tolist() == ["data"]
 
 
 def test_days_are_strings_dates_or_datetimes(client: EventClient) -> None:
@@ -334,7 +341,7 @@ def test_objects_show_themselves_in_a_notebook(filled: Fill) -> None:
 
 def test_an_end_that_is_not_marked_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyarrow's shutdown ends a stream as if it were complete; only the marker tells."""
-    monkeypatch.setattr("fraiseql_events.stream.GIVE_UP_SECONDS", 0.5)
+    monkeypatch.setattr("fraiseql_events.resuming.GIVE_UP_SECONDS", 0.5)
 
     class Cutting(flight.FlightServerBase):  # type: ignore[misc]
         def do_get(self, context: Any, ticket: Any) -> Any:
@@ -357,6 +364,38 @@ def test_what_a_server_answers_is_one_sentence() -> None:
     with Failing("grpc://127.0.0.1:0") as server, pytest.raises(EventsError) as caught:
         EventClient(f"grpc://127.0.0.1:{server.port}").read("*")
     assert str(caught.value) == "no"
+
+
+class Breaking(flight.FlightServerBase):  # type: ignore[misc]
+    """Answers with two events, and then with an error."""
+
+    error: Exception = flight.FlightServerError("the history cannot be read")
+
+    def do_get(self, context: Any, ticket: Any) -> Any:
+        return flight.GeneratorStream(pa.schema([OFFSET]), self.answer())
+
+    def answer(self) -> Iterator[tuple[pa.RecordBatch, bytes]]:
+        batch = pa.record_batch([pa.array([3, 4], pa.int64())], schema=pa.schema([OFFSET]))
+        yield batch, json.dumps({"first_offset": 3, "last_offset": 4}).encode()
+        raise self.error
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_an_error_after_events_says_where_to_go_on(*, follow: bool) -> None:
+    with Breaking("grpc://127.0.0.1:0") as server:
+        client = EventClient(f"grpc://127.0.0.1:{server.port}")
+        with pytest.raises(ServerError) as caught:
+            client.read("*", columns=["offset"], follow=follow)
+    assert str(caught.value).endswith("be read; 2 events had come before: after_offset=4 goes on behind them")
+
+
+def test_so_does_one_that_asking_again_did_not_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fraiseql_events.resuming.GIVE_UP_SECONDS", 0.5)
+    monkeypatch.setattr(Breaking, "error", flight.FlightUnavailableError("no more"))
+    with Breaking("grpc://127.0.0.1:0") as server:
+        stream = EventClient(f"grpc://127.0.0.1:{server.port}").stream("*", columns=["offset"])
+        with pytest.raises(StreamCut, match=r"events had come before: after_offset=4 goes on behind them$"):
+            stream.to_arrow()
 
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)

@@ -133,6 +133,40 @@ def test_a_follower_goes_on_after_a_restart_of_its_server(start: Start, send: Se
         assert follower.error is None
 
 
+def test_of_a_service_that_its_own_process_stops_a_follower_says_nothing_but_in_its_state(
+    start: Start, send: Send, source: StreamOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = start()
+    send(*events(0, 10))
+    with following(f"grpc://localhost:{port_of(service)}") as follower:
+        until(lambda: len(follower.ids) == 10)
+        service.close()
+        until(lambda: "asking again: its service was stopped here; it goes on when" in follower.stream.state)
+        send(*events(10, 20))
+        again = {"nats": source.nats, "stream": source.stream, "subject": source.subject, "store": tmp_path / "store"}
+        with serve(**again, listen=f"127.0.0.1:{port_of(service)}"):  # type: ignore[arg-type]
+            until(lambda: len(follower.ids) == 20)
+            assert follower.ids == list(range(20))
+            assert follower.stream.state == "open"
+            assert [each for each in caplog.records if each.name == "fraiseql_events.resuming"] == []
+
+
+def test_of_a_server_that_breaks_off_by_itself_it_tells_the_log(
+    start: Start, send: Send, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = start()
+    send(*events(0, 10))
+    with Proxy(port_of(service)) as proxy, following(f"grpc://127.0.0.1:{proxy.port}") as follower:
+        until(lambda: len(follower.ids) == 10)
+        proxy.cut()
+        until(lambda: follower.stream.reconnects == 1)
+        until(lambda: follower.stream.state == "open")
+    said = [each.getMessage() for each in caplog.records if each.name == "fraiseql_events.resuming"]
+    assert len(said) == 2
+    assert "asking again after offset 9" in said[0]
+    assert said[1] == "the stream goes on after offset 9"
+
+
 def test_a_follower_goes_on_after_a_cut_connection(start: Start, send: Send) -> None:
     service = start()
     with Proxy(port_of(service)) as proxy, following(f"grpc://127.0.0.1:{proxy.port}") as follower:
@@ -161,7 +195,7 @@ def test_a_batch_stream_goes_on_after_a_cut_connection(start: Start, send: Send)
 
 
 def test_a_server_that_hangs_is_noticed(start: Start, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fraiseql_events.stream.SILENCE_SECONDS", 3.0)
+    monkeypatch.setattr("fraiseql_events.resuming.SILENCE_SECONDS", 3.0)
     service = start()
     send(*events(0, 10))
     with Proxy(port_of(service)) as proxy, following(f"grpc://127.0.0.1:{proxy.port}") as follower:
@@ -313,7 +347,7 @@ def port_of(service: Service) -> int:
 def test_a_connection_that_died_without_a_word_is_left(
     start: Start, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fraiseql_events.stream.SILENCE_SECONDS", 3.0)
+    monkeypatch.setattr("fraiseql_events.resuming.SILENCE_SECONDS", 3.0)
     service = start()
     send(*events(0, 10))
     with Proxy(port_of(service)) as proxy, following(f"grpc://127.0.0.1:{proxy.port}") as follower:
@@ -329,7 +363,7 @@ def test_a_connection_that_died_without_a_word_is_left(
 def test_a_slow_reader_of_a_batch_stream_is_given_its_time(
     start: Start, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fraiseql_events.stream.GIVE_UP_SECONDS", 0.5)
+    monkeypatch.setattr("fraiseql_events.resuming.GIVE_UP_SECONDS", 0.5)
     service = start()
     send(*events(0, 30_000, data="x" * 500))
     until(lambda: service.status()["offset"] == 30_000)

@@ -22,8 +22,11 @@ DOCS = ROOT.parent
 ROOMS = [
     (
         "errors",
+        "advice",
         "arrays",
+        "caller",
         "closing",
+        "lifeline",
         "wording",
         "timestamps",
         "event",
@@ -39,9 +42,20 @@ ROOMS = [
     ("log",),
     ("flight",),
     ("flight_reader", "typed_reader", "prefetch", "arguments", "client_errors", "interruptible", "connection"),
-    ("stream", "live", "lazy", "sql", "client"),
+    ("resuming", "names", "stream", "typed_stream", "live", "lazy", "sql", "client"),
     ("health", "service"),
-    ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
+    (
+        "own_process",
+        "event_columns",
+        "json_text",
+        "publishing",
+        "replaying",
+        "output",
+        "demo",
+        "commands",
+        "cli",
+        "__main__",
+    ),
     ("jupyter",),
 ]
 

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -105,7 +106,7 @@ def test_fields_are_found_with_their_types_in_the_order_they_are_met() -> None:
 
 @pytest.mark.parametrize("values", [[], [1], ["x"], [{}]])
 def test_nothing_to_look_at_is_one_sentence(values: list[object]) -> None:
-    with pytest.raises(InvalidArgument, match="needs events whose data are objects"):
+    with pytest.raises(InvalidArgument, match="the data of these [01] events are no objects with any"):
         infer(sample(*values) if values else pa.table({"data": pa.array([], pa.string())}))
 
 
@@ -171,3 +172,42 @@ def test_text_and_whole_numbers_are_what_a_plain_reading_gives(values: list[dict
     for given_value, got in zip(whole, texts[column], strict=True):
         assert got == given_value if isinstance(given_value, str) else got is None or not isinstance(got, dict)
     assert misfits == {column: 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *((pl.Float64, value) for value in ("1_000", " 12 ", "+5", "007", "1.", ".5", "0x1F", "NaN", "inf", "")),
+        *((pl.Int64, value) for value in ("1_000", " 12 ", "+5", "007", "0x1F", "1e3")),
+        *((pl.Decimal(10, 2), value) for value in ("1_000", " 12 ")),
+        *((pl.Boolean, value) for value in ("yes", "t", 1, "TRUE")),
+        *((pl.Date, value) for value in ("2026/1/5", "2026-1-5", " 2026-01-05 ", "epoch")),
+        (pl.Datetime("us", "UTC"), "2026/01/05 12:00"),
+    ],
+)
+def test_what_is_written_as_neither_json_nor_iso_8601_does_not_fit(kind: Any, value: object) -> None:
+    assert typed({"n": kind}, {"n": value}) == ({"n": [None]}, {"n": 1})
+
+
+def test_what_is_written_as_json_and_iso_8601_fits() -> None:
+    numbers = ["-12.50", 0, -0.5, 1e3, "1E-2"]
+    assert typed({"n": pl.Float64}, *({"n": each} for each in numbers))[0] == {"n": [-12.5, 0, -0.5, 1000, 0.01]}
+    moments = ["2026-01-05", "2026-01-05T12:00Z", "2026-01-05 12:00:00.5", "2026-01-05T13:00:00+01:00"]
+    found, misfits = typed({"n": pl.Datetime("us", "UTC")}, *({"n": each} for each in moments))
+    day = datetime(2026, 1, 5, tzinfo=UTC)
+    noon = day.replace(hour=12)
+    assert found == {"n": [day, noon, noon.replace(microsecond=500_000), noon]}
+    assert misfits == {"n": 0}
+
+
+@pytest.mark.parametrize("kind", ["float", "Float64", "number", np.float64])
+def test_a_type_that_cannot_be_named_so_says_what_to_write(kind: Any) -> None:
+    with pytest.raises(InvalidArgument, match="total cannot be a .*: write str, int, float, bool, or a type of Polars"):
+        fields_of({"total": kind})
+
+
+def test_fields_that_no_path_can_name_are_told() -> None:
+    with pytest.warns(UserWarning, match=r"left out, for no path can name them: the fields '', 'a\.' of data") as said:
+        found = infer(sample({"": 1, "a": {"": 2, "b": 3}}))
+    assert [field.path for field in found] == ["a.b"]
+    assert said[0].filename == __file__

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fraiseql_events import EventClient, Service, StreamConsumed
-from fraiseql_events.stream import SILENCE_SECONDS
+from fraiseql_events.resuming import SILENCE_SECONDS
 from tests.mixed import an_event
 from tests.waiting import until
 

@@ -5,13 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from fraiseql_events import EventClient, InvalidArgument, LogOptions, Service, StoreError, StoreInUse, serve
+from fraiseql_events import (
+    EventClient,
+    InvalidArgument,
+    LogOptions,
+    NatsUnavailable,
+    Service,
+    ServiceError,
+    StoreError,
+    StoreInUse,
+    serve,
+)
+from fraiseql_events.bridge.bridge import Bridge
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.publisher import publish
+from fraiseql_events.log import Log
 from fraiseql_events.log.rate import Rate
 from tests.mixed import an_event
 from tests.waiting import until
@@ -91,6 +104,54 @@ def test_the_state_is_a_word_and_a_sentence(tmp_path: Path, monkeypatch: pytest.
         error = StoreInUse("another process writes")
         service.bridge._fail(error)
         assert (service.status()["state"], service.status()["reason"]) == ("failed", "another process writes")
+
+
+def test_a_service_that_was_closed_says_that_it_is_stopped(tmp_path: Path) -> None:
+    with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
+        publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
+        until(lambda: service.status()["offset"] == 1)
+    status = service.status()
+    assert (status["state"], status["reason"], status["last_error"]) == ("stopped", "it was closed", None)
+    assert (status["offset"], status["committed"]) == (1, 1)
+    assert "stopped (it was closed)" in service._repr_html_()
+
+
+def test_a_start_that_fails_leaves_no_folder_that_it_made(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "own").touch()
+    for store in (tmp_path / "new", there):
+        with pytest.raises(NatsUnavailable, match="no NATS server answers"):
+            serve(nats="nats://127.0.0.1:1", store=store, listen="127.0.0.1:0")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert (there / "own").exists()
+    with serve(embedded=True, store=tmp_path / "new", listen="127.0.0.1:0") as service:
+        publish([("entity.change.Order.x", an_event())], StreamOptions(nats=service.nats_url))
+        until(lambda: service.status()["offset"] == 1)
+    with pytest.raises(NatsUnavailable, match="no NATS server answers"):
+        serve(nats="nats://127.0.0.1:1", store=tmp_path / "new", listen="127.0.0.1:0")
+    with serve(embedded=True, store=tmp_path / "new", listen="127.0.0.1:0") as service:
+        assert service.status()["offset"] == 1
+
+
+def test_a_store_that_was_filled_while_a_start_failed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(log: Log, *rest: object, **more: object) -> None:
+        until(lambda: log.offset == 1)
+        raise ServiceError("the address was taken meanwhile")
+
+    start = Bridge.start
+
+    def start_and_publish(bridge: Bridge, **options: Any) -> None:
+        start(bridge, **options)
+        publish([("entity.change.Order.x", an_event())], bridge._options)
+
+    monkeypatch.setattr(Bridge, "start", start_and_publish)
+    monkeypatch.setattr("fraiseql_events.service.EventServer", fail)
+    with pytest.raises(ServiceError, match="taken meanwhile"):
+        serve(embedded=True, store=tmp_path / "new", listen="127.0.0.1:0")
+    monkeypatch.undo()
+    with serve(embedded=True, store=tmp_path / "new", listen="127.0.0.1:0") as service:
+        assert service.status()["offset"] == 1
 
 
 def test_a_bridge_that_is_behind_is_catching_up() -> None:

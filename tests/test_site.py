@@ -104,6 +104,11 @@ def test_every_notebook_is_there_with_its_outputs(site: Path, notebook: Path) ->
     assert f'href="../notebooks/{notebook.stem}.html"' in page(site, "docs/index")
 
 
+def test_the_picture_of_the_whole_fits_a_page_that_is_not_wide(site: Path) -> None:
+    (diagram,) = re.findall(r"<pre>(?:<span></span>)?(database change.*?)</pre>", page(site, "docs/index"), re.DOTALL)
+    assert max(map(len, diagram.splitlines())) <= 98  # at 1250 pixels
+
+
 def test_the_first_page_leads_to_the_site(site: Path) -> None:
     (target,) = re.findall(r"url=([^\"]+)", page(site, "index"))
     assert (site / target).exists()

@@ -37,12 +37,16 @@ class TlsProxy:
                 threading.Thread(target=self._forward, args=[client], daemon=True).start()
 
     def _forward(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError), self._context.wrap_socket(client, server_side=True) as tls:
-            with socket.create_connection(("127.0.0.1", self._target)) as server:
-                back = threading.Thread(target=_copy, args=[server, tls], daemon=True)
-                back.start()
-                _copy(tls, server)
-                back.join()
+        with (
+            client,
+            contextlib.suppress(OSError),
+            self._context.wrap_socket(client, server_side=True) as tls,
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):
+            back = threading.Thread(target=_copy, args=[server, tls], daemon=True)
+            back.start()
+            _copy(tls, server)
+            back.join()
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -59,9 +63,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 @pytest.fixture
-def behind_tls(
-    start: Callable[..., Service], send: Callable[..., int], tmp_path: Path
-) -> Iterator[tuple[str, Path]]:
+def behind_tls(start: Callable[..., Service], send: Callable[..., int], tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The address of a server of one event, and the file of what to trust."""
     service = start()
     send(an_event())

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 
+from fraiseql_events.advice import where_read
 from fraiseql_events.bridge.identity import REQUEST_SECONDS
-from fraiseql_events.bridge.natspy import BulkClient, without_password
+from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
+from fraiseql_events.wording import without_password
 
 log: Final = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class StreamOptions:
         accept_stream: whether to go on with another stream than the one that was read before.
     """
 
-    nats: str
+    nats: str = field(repr=False)
     stream: str = STREAM
     subject: str = SUBJECT
     consumer: str = "fraiseql-events"
@@ -76,6 +78,20 @@ async def find_stream(client: BulkClient, options: StreamOptions) -> StreamInfo 
         raise _no_jetstream(options, error) from error
 
 
+async def find_stream_of(client: BulkClient, options: StreamOptions, subject: str) -> str | None:
+    """The name of the stream that a message with this subject goes into; None when there is none.
+
+    Raises:
+        NatsUnavailable: the server has no JetStream, or does not answer for it.
+    """
+    try:
+        return await client.jsm(timeout=REQUEST_SECONDS).find_stream_name_by_subject(subject)
+    except nats.js.errors.NotFoundError:
+        return None
+    except (nats.errors.Error, OSError) as error:
+        raise _no_jetstream(options, error) from error
+
+
 async def create_stream(client: BulkClient, options: StreamOptions) -> StreamInfo:
     """Makes the stream, with FraiseQL's subjects, or those of the options where they are others.
 
@@ -91,7 +107,8 @@ async def create_stream(client: BulkClient, options: StreamOptions) -> StreamInf
     except nats.js.errors.APIError as error:
         reason = error.description or str(error)
         if error.err_code == _OVERLAP:
-            reason = f"another stream already has the subjects {subject}; name that stream with --stream"
+            how = where_read("name that stream with --stream", "`fraiseql-events serve --stream` reads it")
+            reason = f"another stream already has some of the subjects {subject}; {how}"
         raise NatsUnavailable(f"the stream {options.stream} cannot be created: {reason}") from error
     except (nats.errors.Error, OSError) as error:
         raise _no_jetstream(options, error) from error
@@ -101,7 +118,7 @@ def _no_jetstream(options: StreamOptions, error: Exception) -> NatsUnavailable:
     reason = str(error) or type(error).__name__
     return NatsUnavailable(
         f"the NATS server at {without_password(options.nats)} does not answer for JetStream ({reason}): "
-        "start it with `nats-server -js`"
+        "start it with `nats-server -js`" + where_read("", "; `%fraiseql serve` without --nats brings its own")
     )
 
 

@@ -7,9 +7,6 @@ import json
 import logging
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import sysconfig
 import threading
@@ -19,19 +16,22 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+import psutil
+
+from fraiseql_events.bridge.watched import STOP_SECONDS, WatchedProcess
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import NatsUnavailable
 
 log: Final = logging.getLogger(__name__)
 
 START_SECONDS: Final = 15
-STOP_SECONDS: Final = 5
 #: With less room on its disk a server is not started.
 ROOM_BYTES: Final = 4 << 20
 #: With less it cannot write a message.
 FULL_BYTES: Final = 64 << 10
 _NO_ROOM: Final = (b"no space left on device", b"not enough space on the disk")
 _LOG: Final = "nats-server.log"
+_CONFIG_FILE: Final = "nats-server.conf"
 _CONFIG: Final = """\
 listen: "127.0.0.1:{port}"
 server_name: {name}
@@ -43,6 +43,9 @@ max_payload: 8MB
 
 class EmbeddedNats(Closing):
     """A nats-server with JetStream on a loopback port, its files in a folder; ends with `close`, or with this program.
+
+    However this program ends: a SIGKILL ends the server too, within seconds (not on Windows). One of before that still
+    has the folder is ended first, and waited for.
 
     It writes to the disk at once and forces the disk every second: a crash of this program or of the server loses
     nothing, a power cut at most the last second. Should it die it is started again, at the same address. So it is when
@@ -64,9 +67,9 @@ class EmbeddedNats(Closing):
         self.trouble: str | None = None
         self._name = f"fraiseql-events-{blake2b(str(self._folder).encode(), digest_size=6).hexdigest()}"
         self._closing = threading.Event()
-        stop_orphan(self._folder, self._name)
+        end_orphans(self._folder)
         self._process, self.url = self._start(port)
-        self._end_with_us = weakref.finalize(self, _end, [self._process])
+        self._end_with_us = weakref.finalize(self, self._process.end)
         self._watch = threading.Thread(target=_watch, args=(weakref.ref(self),), name="fraiseql-events-embedded")
         self._watch.daemon = True
         self._watch.start()
@@ -85,9 +88,7 @@ class EmbeddedNats(Closing):
 
     def look_after(self, seconds: float) -> bool:
         """Waits for the server's end, so long at the most, and starts it again; False when there is no more to do."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        if (code := self._process.wait(seconds)) is None:
             with contextlib.suppress(OSError):  # of the log, which somebody may have removed
                 self._look_at_disk()
             return not self._closing.is_set()
@@ -104,7 +105,7 @@ class EmbeddedNats(Closing):
                 pause = min(2 * pause, 10)
             else:
                 self._end_with_us.detach()
-                self._end_with_us = weakref.finalize(self, _end, [self._process])
+                self._end_with_us = weakref.finalize(self, self._process.end)
                 return True
         return False
 
@@ -117,41 +118,35 @@ class EmbeddedNats(Closing):
             self.trouble = f"the embedded NATS server takes no messages: the disk of {self._folder} is full"
         if self.trouble is not None and self._room() >= ROOM_BYTES:
             log.warning("the disk of the embedded nats-server was full: it is started anew")
-            _end([self._process])
+            self._process.end()
 
     def _room(self) -> int:
         return shutil.disk_usage(self._folder).free
 
-    def _start(self, port: int) -> tuple[subprocess.Popen[bytes], str]:
+    def _start(self, port: int) -> tuple[WatchedProcess, str]:
         if self._room() < ROOM_BYTES:
             raise NatsUnavailable(f"the embedded NATS server cannot start: the disk of {self._folder} is full")
         for old in self._folder.glob("*.ports"):
             old.unlink()
-        config = self._folder / "nats-server.conf"
+        config = self._folder / _CONFIG_FILE
         text = _CONFIG.format(port=port or -1, name=self._name, folder=json.dumps(str(self._folder)))
         config.write_text(text, encoding="utf-8")
         with (self._folder / _LOG).open("wb") as sink:
-            process = subprocess.Popen(
-                [str(find_server()), "--config", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                start_new_session=True,  # a Ctrl-C is for the program that started us
-            )
+            process = WatchedProcess([str(find_server()), "--config", str(config)], sink)
         self._log_read = 0
         try:
             url = self._wait_for_url(process)
             self.trouble = None
             return process, url
         except BaseException:
-            _end([process])
+            process.end()
             raise
 
-    def _wait_for_url(self, process: subprocess.Popen[bytes]) -> str:
+    def _wait_for_url(self, process: WatchedProcess) -> str:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise NatsUnavailable(f"the embedded nats-server ended at once: {self._last_words(process)}")
+            if (code := process.wait(0)) is not None:
+                raise NatsUnavailable(f"the embedded nats-server ended at once: {self._last_words(code)}")
             for ports in self._folder.glob("*.ports"):
                 try:
                     return str(json.loads(ports.read_text(encoding="utf-8"))["nats"][0])
@@ -160,9 +155,9 @@ class EmbeddedNats(Closing):
             time.sleep(0.01)
         raise NatsUnavailable(f"the embedded nats-server did not answer within {START_SECONDS} seconds")
 
-    def _last_words(self, process: subprocess.Popen[bytes]) -> str:
+    def _last_words(self, code: int) -> str:
         lines = (self._folder / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {process.returncode}"
+        return lines[-1] if lines else f"exit code {code}"
 
 
 def _watch(server: weakref.ref[EmbeddedNats]) -> None:
@@ -171,50 +166,33 @@ def _watch(server: weakref.ref[EmbeddedNats]) -> None:
         del held
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def end_orphans(folder: Path) -> None:
+    """Ends a server that has this folder still, and waits until it is gone: two would spoil its files.
 
+    It is known by its command line, not by its port or a file: it may be starting or ending, and its process id may be
+    another program's by now. One that has ended, and that nobody has waited for, has no command line.
 
-def stop_orphan(folder: Path, name: str) -> None:
-    """Ends a server that serves this folder still, its parent having been killed; two would spoil its files.
-
-    The ports file of a server has its process id in its name. That the process is that server is told by what answers
-    at the port: a process id may have been given to another program since.
+    Raises:
+        NatsUnavailable: it does not end.
     """
-    for ports in folder.glob("*.ports"):
-        try:
-            url = str(json.loads(ports.read_text(encoding="utf-8"))["nats"][0])
-            process = int(ports.stem.rpartition("_")[2])
-            if _server_name(url) == name:
-                log.warning("ending an embedded nats-server (process %d) that its program left behind", process)
-                os.kill(process, signal.SIGTERM)
-                _wait_until_gone(url, name)
-        except (OSError, ValueError, KeyError, IndexError):
-            pass  # nothing answers, or something else: the file is a dead server's
-        ports.unlink(missing_ok=True)
-
-
-def _server_name(url: str) -> str | None:
-    """The name that a NATS server introduces itself by."""
-    host, _, port = url.rpartition("//")[2].rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=2) as connection, connection.makefile("rb") as reader:
-        found: str | None = json.loads(reader.readline().removeprefix(b"INFO ")).get("server_name")
-        return found
-
-
-def _wait_until_gone(url: str, name: str) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < deadline:
-        if _server_name(url) != name:
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in _servers_of(folder):
+            log.warning("ending an embedded nats-server (process %d) that its program left behind", process.pid)
+            with contextlib.suppress(psutil.Error):  # it has ended just now, or is somebody else's
+                end(process)
+        deadline = time.monotonic() + STOP_SECONDS
+        while found := _servers_of(folder):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        else:
             return
-        time.sleep(0.05)
+    raise NatsUnavailable(f"the nats-server of before (process {found[0].pid}) has {folder} still: end that process")
+
+
+def _servers_of(folder: Path) -> list[psutil.Process]:
+    configured = ["--config", str(folder / _CONFIG_FILE)]
+    return [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[-2:] == configured]
 
 
 def find_server() -> Path:

@@ -17,6 +17,7 @@ import msgspec
 import nats.errors
 from nats.js.api import RetentionPolicy, StreamInfo
 
+from fraiseql_events.advice import where_read
 from fraiseql_events.bridge.natspy import BulkClient
 from fraiseql_events.bridge.position import StreamPosition, digest
 from fraiseql_events.errors import StreamMismatch
@@ -80,7 +81,8 @@ def mismatch(name: str, what: str, known: StreamPosition) -> StreamMismatch:
     return StreamMismatch(
         f"the stream {name} is not the one that this history was read from: {what}. Restore the stream from its "
         f"backup; or go on with what it has stored since {since}, the time of the last message that was read, with "
-        "--accept-stream; or start with a new --store"
+        + where_read("--accept-stream", "`fraiseql-events serve --accept-stream` in a terminal")
+        + "; or start with a new --store"
     )
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Mapping
 from typing import Final, cast
+from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client
@@ -21,9 +21,12 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import Parser
 
+from fraiseql_events.advice import where_read
 from fraiseql_events.bridge.frames import CRLF, LEAST_RUN_BYTES, Frames, FrameSink, cut_run
 from fraiseql_events.bridge.receiver import READ_BYTES, Receiver
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable
+from fraiseql_events.served import with_password
+from fraiseql_events.wording import HIDDEN, shown, without_password
 
 log: Final = logging.getLogger(__name__)
 
@@ -236,8 +239,10 @@ async def connect(url: str, *, name: str) -> BulkClient:
     A dead link is seen within 15 seconds.
 
     Raises:
+        InvalidArgument: the address is none.
         NatsUnavailable: no server answers, or it refuses.
     """
+    url = check_nats_url(with_password(url))
     client = BulkClient()
     failures: list[Exception] = []
 
@@ -260,8 +265,12 @@ async def connect(url: str, *, name: str) -> BulkClient:
     except (nats.errors.Error, OSError, ValueError) as error:
         reason = next((str(failure) for failure in reversed(failures) if str(failure)), str(error))
         raise NatsUnavailable(
-            f"no NATS server answers at {without_password(url)} ({reason}): start one with `nats-server -js`, or name "
-            "another with --nats; `fraiseql-events serve --embedded` brings its own"
+            f"no NATS server answers at {without_password(url)} ({reason}): "
+            + where_read(
+                "start one with `nats-server -js`, or name another with --nats; `fraiseql-events serve --embedded` "
+                "brings its own",
+                "name another with --nats, or none: `%fraiseql serve` brings its own",
+            )
         ) from error
     client.options["max_reconnect_attempts"] = -1
     return client
@@ -271,15 +280,20 @@ def check_nats_url(url: str) -> str:
     """The address, if it is one of a NATS server, or several with commas.
 
     Raises:
-        InvalidArgument: it is none.
+        InvalidArgument: it is none, or one whose password was left out to be shown.
     """
-    for server in url.split(",") if isinstance(url, str) else [""]:
-        scheme, found, host = server.strip().partition("://")
-        if (found and scheme not in _SCHEMES) or not (host if found else scheme):
-            raise InvalidArgument(f"{url!r} is no address of a NATS server: write nats://HOST:PORT")
+    if not isinstance(url, str) or not all(map(_is_address, url.split(","))):
+        said = without_password(url) if isinstance(url, str) else url
+        raise InvalidArgument(f"{shown(said)} is no address of a NATS server: write nats://HOST:PORT")
+    if f"{HIDDEN}@" in url:
+        raise InvalidArgument(f"the address {url} lacks its password, which is never shown: name it with --nats")
     return url
 
 
-def without_password(url: str) -> str:
-    """A NATS address that may be shown."""
-    return re.sub(r"//[^@/]*@", "//", url)
+def _is_address(server: str) -> bool:
+    scheme, found, host = server.strip().partition("://")
+    try:
+        urlsplit(server.strip() if found else f"nats://{server.strip()}").port  # noqa: B018 - it raises
+    except ValueError:
+        return False
+    return scheme in _SCHEMES and bool(host) if found else bool(scheme)

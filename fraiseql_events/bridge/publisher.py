@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import chain
 from typing import Any, Final
 
 import nats.errors
 
-from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream
+from fraiseql_events.advice import where_read
+from fraiseql_events.bridge.consumer import StreamOptions, create_stream, find_stream, find_stream_of
 from fraiseql_events.bridge.frames import Frames, Run
-from fraiseql_events.bridge.natspy import connect, publish_frame, without_password
-from fraiseql_events.errors import InvalidArgument, NatsUnavailable
+from fraiseql_events.bridge.natspy import BulkClient, connect, publish_frame
+from fraiseql_events.errors import EventsError, InvalidArgument, NatsUnavailable
+from fraiseql_events.wording import without_password
 
 #: Subject and payload, and perhaps headers.
 Message = tuple[str, bytes] | tuple[str, bytes, Mapping[str, str]]
@@ -52,8 +55,10 @@ def publish(
         How many were published.
 
     Raises:
-        NatsUnavailable: no server, or one that does not take them; the sentence says how many it has taken.
-        InvalidArgument: what the messages' own source raised, after those before it were published.
+        NatsUnavailable: no server, or one that does not take them; the sentence says how many it has taken, and where
+            to go on.
+        InvalidArgument: what the messages' own source raised, after those before it were published; or another stream
+            has their subject, and nothing was made or sent.
     """
     work = _publish(messages, options, progress)
     try:
@@ -93,14 +98,15 @@ def _run_beside(work: Coroutine[Any, Any, int]) -> int:
 
 async def _publish(messages: Iterable[Message], options: StreamOptions, progress: Callable[[int], None]) -> int:
     client = await connect(options.nats, name="fraiseql-events publish")
+    acks = _Acks(progress)
     try:
-        if await find_stream(client, options) is None:
-            await create_stream(client, options)
-        acks = _Acks(progress)
         inbox = client.new_inbox()
         subscription = await client.subscribe_bulk(inbox, acks)
+        chunks = _chunks(messages, client.max_payload)
         try:
-            for chunk in _chunks(messages, client.max_payload):
+            first = next(chunks, ())
+            await _prepare(client, options, first[0][0] if first else None)
+            for chunk in chain([first], chunks) if first else ():
                 await acks.wait_for_room(WINDOW_MESSAGES - len(chunk), options)
                 await client.publish_bulk(b"".join([publish_frame(to, inbox, *rest) for to, *rest in chunk]))
                 acks.sent += len(chunk)
@@ -111,14 +117,29 @@ async def _publish(messages: Iterable[Message], options: StreamOptions, progress
         await acks.wait_for_room(0, options)
         await client.unsubscribe_bulk(subscription)
         return acks.sent
+    except EventsError:
+        raise
     except (nats.errors.Error, OSError) as error:
-        raise NatsUnavailable(f"publishing to {without_password(options.nats)} failed: {error}") from error
+        where = without_password(options.nats)
+        raise NatsUnavailable(f"publishing to {where} failed: {error}; {acks.taken}") from error
     finally:
         await client.close()
 
 
+async def _prepare(client: BulkClient, options: StreamOptions, subject: str | None) -> None:
+    """Makes a missing stream, unless the messages belong to another."""
+    taker = None if subject is None else await find_stream_of(client, options, subject)
+    if taker not in (None, options.stream):
+        raise InvalidArgument(
+            f"the subject {subject} belongs to the stream {taker}, and not to {options.stream}: "
+            + where_read("name that with --stream", "name that with `fraiseql-events publish --stream` in a terminal")
+        )
+    if taker is None and await find_stream(client, options) is None:
+        await create_stream(client, options)
+
+
 class _Acks:
-    """Counts acknowledgements."""
+    """Counts acknowledgements, which come in the messages' order; after a refusal none counts."""
 
     def __init__(self, progress: Callable[[int], None]) -> None:
         self._progress = progress
@@ -128,10 +149,12 @@ class _Acks:
         self.acknowledged = 0
 
     def receive(self, frames: Frames) -> None:
-        refused = [payload for payload in frames.payloads if not payload or b'"error"' in payload]
-        if refused and self._refusal is None:
-            self._refusal = _reason(refused[0])
-        taken = len(frames) - len(refused)
+        if self._refusal is not None:
+            return
+        answers = list(frames.payloads)
+        taken = next((index for index, answer in enumerate(answers) if _is_refusal(answer)), len(answers))
+        if taken < len(answers):
+            self._refusal = _reason(answers[taken])
         self.acknowledged += taken
         self._progress(taken)
         self._changed.set()
@@ -155,9 +178,16 @@ class _Acks:
                 heard, known = time.monotonic(), self.acknowledged
         if self._refusal is not None:
             raise NatsUnavailable(
-                f"the stream {options.stream} at {without_password(options.nats)} took {self.acknowledged} of "
-                f"{self.sent} messages: {self._refusal}"
+                f"the stream {options.stream} at {without_password(options.nats)} takes no more: {self._refusal}; "
+                f"{self.taken}"
             )
+
+    @property
+    def taken(self) -> str:
+        """How far it came, and where to go on."""
+        if not self.acknowledged:
+            return "none was published"
+        return f"the first {self.acknowledged} are published: go on with number {self.acknowledged + 1}"
 
 
 def _chunks(messages: Iterable[Message], max_payload: int) -> Iterator[Sequence[Message]]:
@@ -182,6 +212,10 @@ def _chunks(messages: Iterable[Message], max_payload: int) -> Iterator[Sequence[
         raise
     if chunk:
         yield chunk
+
+
+def _is_refusal(answer: bytes) -> bool:
+    return not answer or b'"error"' in answer
 
 
 def _reason(payload: bytes) -> str:

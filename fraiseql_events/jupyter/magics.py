@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from argparse import Namespace
+from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable
 from inspect import cleandoc
 from keyword import iskeyword
@@ -16,13 +17,14 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.publisher import publish as send
 from fraiseql_events.client import EventClient
-from fraiseql_events.errors import InvalidArgument, ServiceError
+from fraiseql_events.errors import InvalidArgument, NatsUnavailable, ServiceError
 from fraiseql_events.jupyter.following import follow
 from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
 from fraiseql_events.jupyter.running import Running, Wanted, kernel
 from fraiseql_events.progress import bar
 from fraiseql_events.publishing import frame_messages
 from fraiseql_events.service import DEFAULT_STORE
+from fraiseql_events.status_view import count
 from fraiseql_events.wording import near
 
 _serve_options: Final = (
@@ -32,6 +34,13 @@ _serve_options: Final = (
     argument("--token", metavar="TEXT", help="what every client outside must bring (FRAISEQL_EVENTS_TOKEN)"),
     argument("--subprocess", action="store_true", help="in a process beside the kernel, instead of in its threads"),
 )
+
+
+class _Listed(Action):
+    """Names with commas or spaces between them."""
+
+    def __call__(self, parser: ArgumentParser, options: Namespace, words: Any, name: str | None = None) -> None:
+        setattr(options, self.dest, [each for word in words for each in word.split(",") if each])
 
 
 def _serving(function: Callable[[Namespace], Any]) -> Callable[[Namespace], Any]:
@@ -52,20 +61,29 @@ def serve(options: Namespace) -> Running:
     """
     running = kernel.serve(_wanted(options))
     if options.demo:
-        kernel.demo(rate=None, seed=1)
+        kernel.demo()
     return running
 
 
 @magic_arguments("fraiseql demo")
 @argument("--rate", type=float, metavar="N", help=f"events a second, on an average ({DEFAULT_RATE})")
-@argument("--seed", type=int, default=1, metavar="N", help="another one makes another shop (1)")
+@argument("--seed", type=int, metavar="N", help="another one makes another shop (1)")
 @argument("--day", type=float, metavar="SECONDS", help=f"how long its days take ({DAY_SECONDS:g})")
-def demo(options: Namespace) -> LiveShop:
+@argument("--stop", action="store_true", help="close the shop; the service goes on")
+def demo(options: Namespace) -> LiveShop | None:
     """Opens a shop whose days pass in two minutes, with a sale at noon and a carrier that fails.
 
     Orders, users and products change as in a database: the same for the same seed. If nothing serves yet, this does.
+    With other options the shop that is open closes, and another opens in its place.
     """
-    return kernel.demo(rate=options.rate, seed=options.seed, day=options.day)
+    if options.stop:
+        print("the shop is closed" if kernel.close_shop() else "no shop is open in this notebook")
+        return None
+    before = kernel.shop
+    shop = kernel.demo(rate=options.rate, seed=options.seed, day=options.day)
+    if before not in (None, shop):
+        print("the shop that was open has closed: this one has other options")
+    return shop
 
 
 @magic_arguments("fraiseql restart")
@@ -93,8 +111,8 @@ def status(options: Namespace) -> Running | EventClient:
 @argument("--start", metavar="TIME", help="a date, or a time in RFC 3339; UTC if it has no zone")
 @argument("--end", metavar="TIME", help="the same; a date includes that whole day")
 @argument("--limit", type=int, metavar="N", help="the most events")
-@argument("--columns", nargs="+", metavar="NAME", help="only these columns")
-@argument("--event-types", nargs="+", metavar="TYPE", help="only events of these types")
+@argument("--columns", nargs="+", action=_Listed, metavar=("A", ",B"), help="only these columns, with commas or spaces")
+@argument("--event-types", nargs="+", action=_Listed, metavar=("A", ",B"), help="only events of these types")
 @argument("--frames", choices=("polars", "pandas", "arrow"), default="polars", help="what to return (polars)")
 @argument("--follow", action="store_true", help="go on with what arrives, in a table that moves, until it is stopped")
 @argument("--url", metavar="URL", help="another server's address")
@@ -106,12 +124,12 @@ def stream(options: Namespace) -> Any:
     """
     wanted = {name: getattr(options, name) for name in ("limit", "columns", "event_types")}
     with EventClient(options.url, token=options.token) as client:
-        if options.follow:
-            wanted |= {"frames": "arrow", "progress": False}
-            return follow(
-                client.stream(options.entity, options.start, options.end, follow=True, **wanted), options.frames
-            )
-        return client.read(options.entity, options.start, options.end, frames=options.frames, **wanted)
+        asked = (options.entity, options.start, options.end)
+        if not options.follow:
+            return client.read(*asked, frames=options.frames, **wanted)
+        return follow(
+            lambda: client.stream(*asked, follow=True, frames="arrow", progress=False, **wanted), options.frames
+        )
 
 
 @magic_arguments("fraiseql publish")
@@ -127,9 +145,30 @@ def publish(options: Namespace, variables: dict[str, Any]) -> None:
         if kernel.running is None:
             raise ServiceError("nothing runs in this notebook: `%fraiseql serve` first, or name a server with --nats")
         nats = kernel.running.status()["nats"]
+    published = 0
     with bar("publishing", unit="events") as progress:
-        count = send(messages, StreamOptions(nats=nats), progress=progress.update)
-    print(f"{count:,} events published")
+
+        def note(more: int) -> None:
+            nonlocal published
+            published += more
+            progress.update(more)
+
+        try:
+            send(messages, StreamOptions(nats=nats), progress=note)
+        except (KeyboardInterrupt, NatsUnavailable):
+            if published:
+                rest = f"rest = {options.frame}[{published}:]"
+                print(f"{count(published, 'event')} published; to go on: `{rest}`, and `%fraiseql publish rest`")
+            raise
+    print(f"{count(published, 'event')} published")
+
+
+#: A query in the magic's own line, whose quotes would be those of the magic.
+_QUERY: Final = re.compile(r"\s*sql\s+(?:--\S+\s+\S+\s+)*(?:select|with|from|values|describe|show)\s", re.IGNORECASE)
+_SQL_BELOW: Final = (
+    "%fraiseql sql has no query in its line: begin the cell with %%fraiseql sql, and write it below, "
+    "or in a line `client.sql('…')`"
+)
 
 
 @magic_arguments("fraiseql sql")
@@ -139,7 +178,7 @@ def publish(options: Namespace, variables: dict[str, Any]) -> None:
 def sql(options: Namespace, variables: dict[str, Any], query: str | None) -> Any:
     """SQL over entity types as tables, in a cell of its own: `%%fraiseql sql`, and the query below."""
     if query is None:
-        raise InvalidArgument("%fraiseql sql has no query: begin the cell with %%fraiseql sql, and write it below")
+        raise InvalidArgument(_SQL_BELOW)
     if options.out is not None and (not options.out.isidentifier() or iskeyword(options.out)):
         raise InvalidArgument(f"{options.out!r} is no name for a variable")
     with EventClient(options.url, token=options.token) as client:
@@ -171,7 +210,11 @@ def run(line: str, variables: dict[str, Any], cell: str | None = None) -> Any:
     Raises:
         EventsError: one sentence.
     """
+    if _QUERY.match(line):
+        raise InvalidArgument(_SQL_BELOW)
     words = _split(line)
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     command = words[0] if words else "--help"
     if command in ("--help", "-h"):
         print(overview())
@@ -196,7 +239,7 @@ def overview() -> str:
     """The commands, a line each."""
     width = max(map(len, COMMANDS))
     lines = [f"  %fraiseql {name:{width}}  {description_of(name).splitlines()[0]}" for name in COMMANDS]
-    return "\n".join([*lines, "", "%fraiseql COMMAND --help tells the options of each."])
+    return "\n".join([*lines, "", "%fraiseql COMMAND --help tells the options of each, and %fraiseql help this."])
 
 
 def help_of(command: str) -> str:

@@ -13,18 +13,20 @@ from typing import IO, Any, Final, Protocol
 
 import pyarrow as pa
 
+from fraiseql_events.advice import NOTEBOOK_VARIABLE
 from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import ServiceError
 from fraiseql_events.flight.server import check_free, parse_listen
+from fraiseql_events.jupyter.beside import END_SECONDS
 from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
+from fraiseql_events.lifeline import hold_alone
 from fraiseql_events.served import announce, withdraw
 from fraiseql_events.service import DEFAULT_LISTEN, DEFAULT_STORE, Service, ServiceOptions
 from fraiseql_events.status_view import status_card, status_text
 from fraiseql_events.token import TOKEN_VARIABLE, check_token
 
 START_SECONDS: Final = 60
-END_SECONDS: Final = 15
 #: A cell waits so long for a shop's first order.
 FIRST_ORDER_SECONDS: Final = 5.0
 
@@ -63,9 +65,15 @@ class Wanted:
 
 
 class _Served(Protocol):
-    """A service that runs."""
+    """A service that runs.
+
+    Attributes:
+        url: the Flight server's address.
+        where: in which process, in words.
+    """
 
     url: str
+    where: str
 
     def status(self) -> dict[str, Any]: ...
 
@@ -109,17 +117,21 @@ class Running(Closing):
             served.close()
 
     def __repr__(self) -> str:
-        return "<fraiseql_events service, stopped>" if self._served is None else status_text(self.url, self.status())
+        if self._served is None:
+            return "<fraiseql_events service, stopped>"
+        text = status_text(self.url, self.status())
+        return f"{text}\nruns {self._served.where}" if self.wanted.beside else text
 
     def _repr_html_(self) -> str | None:
         if self._served is None:
             return None
-        where = "beside this kernel" if self.wanted.beside else "in this kernel"
-        return status_card(f"fraiseql_events {where}", self.url, self.status())
+        return status_card(f"fraiseql_events {self._served.where}", self.url, self.status())
 
 
 class _Inside:
     """A service in threads of the kernel."""
+
+    where = "in this kernel"
 
     def __init__(self, options: ServiceOptions) -> None:
         _choose_pool()
@@ -149,9 +161,12 @@ class _Beside:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | ({} if token is None else {TOKEN_VARIABLE: token}),
+            env=os.environ | {NOTEBOOK_VARIABLE: "1"} | ({} if token is None else {TOKEN_VARIABLE: token}),
             start_new_session=True,
         )
+        assert self._process.stdin is not None
+        hold_alone(self._process.stdin)
+        self.where = f"in process {self._process.pid}, beside this kernel"
         self.url = self._wait_until_ready()
         self._client = EventClient(self.url, token=token)
         announce(self.url, token)
@@ -235,12 +250,13 @@ class Kernel:
                 )
             return self.running
 
-    def demo(self, *, rate: float | None, seed: int, day: float | None = None) -> LiveShop:
+    def demo(self, *, rate: float | None = None, seed: int | None = None, day: float | None = None) -> LiveShop:
         """Opens a shop that publishes to the service's NATS server; one that is as wanted goes on."""
         running = self.running or self.serve(Wanted())
         with self._lock:
             before = self.shop
             rate = (DEFAULT_RATE if before is None else before.rate) if rate is None else rate
+            seed = (1 if before is None else before.seed) if seed is None else seed
             day = (DAY_SECONDS if before is None else before.day) if day is None else day
             if before is not None and (rate, seed, day) == (before.rate, before.seed, before.day):
                 return before
@@ -249,6 +265,14 @@ class Kernel:
                 before.close()
             self._wait_for_an_order(running)
             return self.shop
+
+    def close_shop(self) -> bool:
+        """Closes the shop; whether one was open."""
+        with self._lock:
+            shop, self.shop = self.shop, None
+        if shop is not None:
+            shop.close()
+        return shop is not None
 
     def stop(self) -> bool:
         """Ends the service, and the shop; whether there was one."""

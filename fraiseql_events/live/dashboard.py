@@ -85,6 +85,7 @@ class Live(Closing):
         self._faces: list[Face] = []
         self.rows = 0
         self._stream = open_stream()
+        self._stream.warns = False  # a line in the picture tells it
         self._reconnects = 0
         self._shower: threading.Thread | None = None
         # one that was never shown, and that nobody has any more, ends as a stream does
@@ -264,7 +265,7 @@ class Live(Closing):
         mood = next((mood for start, mood in moods if state.startswith(start)), "still")
         value = None if wanted.value is None else wanted.value[1]
         misfits = sum(self._stream.misfits.values()) + self._window.misfits
-        note = f"{misfits:,} values did not fit their type, and count as none" if misfits else ""
+        note = f"{misfits:,} values did not fit their type, and count as none" if misfits else self._stream.unknown
         return Caption(title=wanted.entity, state=state, mood=mood, value=value, by=wanted.by[1], note=note)
 
 

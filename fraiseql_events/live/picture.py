@@ -75,7 +75,7 @@ def picture(look: Look, caption: Caption) -> str:
 def _header(caption: Caption) -> Iterator[str]:
     yield _say(20, 30, caption.title, size=17, bold=True)
     yield f'<circle cx="{WIDTH - 26}" cy="25" r="6" fill="{_DOTS[caption.mood]}"/>'
-    yield _say(WIDTH - 40, 30, _cut(caption.state, 84), anchor="end", size=13)
+    yield _say(WIDTH - 40, 30, _cut(caption.state, 100), anchor="end", size=12)
 
 
 def _figures(look: Look, caption: Caption) -> Iterator[str]:

@@ -54,7 +54,7 @@ class Log:
         try:
             self._history = History(store, self.options.storage_options)
         except BaseException:
-            self._lock.release()
+            self._lock.release(discard=True)
             raise
         #: What tells this log from any other: the id of its Delta table.
         self.id: Final = self._history.events.id
@@ -227,8 +227,11 @@ class Log:
             if self._failure is not None:
                 raise self._failure
 
-    def close(self) -> None:
+    def close(self, *, discard: bool = False) -> None:
         """Commits what is in memory and ends the threads; again does nothing.
+
+        Args:
+            discard: remove the store's folder, if this log made it and nothing was ever read into it.
 
         Raises:
             EventsError: something could not be committed; it is still in JetStream and will be read again.
@@ -245,7 +248,7 @@ class Log:
             raise StoreError(
                 "the store does not answer: what is not committed is read again from NATS at the next start"
             )
-        self._lock.release()
+        self._lock.release(discard=discard and self._stream is None)
         if self._failure is not None:
             raise self._failure
 

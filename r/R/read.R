@@ -24,7 +24,7 @@ events_read <- function(con, entity, start = NULL, end = NULL, ..., limit = NULL
   on.exit(events_close(stream))
   repeat {
     answer <- answered(stream$reading$gather(GATHER_SECONDS), con$url)
-    tell(stream, answer$state)
+    tell(stream, answer)
     if (answer$ended) break
   }
   take_note(stream, answer)

@@ -93,7 +93,7 @@ wait_for <- function(stream, rows, wait) {
   seconds <- STEP_SECONDS
   repeat {
     answer <- answered(stream$reading$take(stream$step, rows, seconds), stream$con$url)
-    tell(stream, answer$state)
+    tell(stream, answer)
     if (answer$rows > 0 || answer$ended || proc.time()[[3]] >= deadline) return(answer)
     stream$step <- answer$step
     Sys.sleep(IDLE_SECONDS)
@@ -117,8 +117,13 @@ number_or_text <- function(digits) {
   if (number <= 2^53) number else digits
 }
 
-# Says once that the stream is asked for again, and that it goes on.
-tell <- function(stream, words) {
+# Says once that the stream is asked for again, and that it goes on; and that a name is one that no event has.
+tell <- function(stream, answer) {
+  words <- answer$state
+  if (nzchar(answer$unknown) && !identical(answer$unknown, stream$unknown)) {
+    stream$unknown <- answer$unknown
+    warning(answer$unknown, call. = FALSE)
+  }
   trouble <- startsWith(words, "asking again")
   if (trouble && stream$told == "") {
     stream$told <- words

@@ -7,8 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,7 +210,10 @@ def test_a_stream_whose_read_messages_are_gone_is_read_on_and_lost_ones_are_coun
 def test_a_stream_of_others_with_our_subjects_is_one_sentence(source: StreamOptions, send: Callable[..., int]) -> None:
     send(*events(0, 1))
     other = StreamOptions(source.nats, source.stream + "-2", source.subject)
-    with pytest.raises(NatsUnavailable, match="another stream already has the subjects .* --stream"), reading(other):
+    with (
+        pytest.raises(NatsUnavailable, match="another stream already has some of the subjects .* --stream"),
+        reading(other),
+    ):
         pass
 
 
@@ -266,12 +267,28 @@ def test_a_sink_that_fails_ends_the_bridge_and_says_so(source: StreamOptions, se
 def test_a_publisher_says_how_many_were_taken(source: StreamOptions) -> None:
     manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject], max_msgs=5, discard="new"))
     subject = source.subject.replace(">", "x")
-    with pytest.raises(NatsUnavailable, match="took 5 of 20 messages: maximum messages exceeded"):
+    with pytest.raises(NatsUnavailable, match="messages exceeded; the first 5 are published: go on with number 6"):
         publish([(subject, b"x")] * 20, source)
     with pytest.raises(NatsUnavailable, match="no stream has this subject"):
         publish([("nobody.listens", b"x")], source)
     with pytest.raises(InvalidArgument, match="an event has 9000000 bytes, and the NATS server takes 8388608"):
         publish([(subject, b"x" * 9_000_000)], source)
+
+
+def test_what_belongs_to_another_stream_is_refused_before_anything_is_made_or_sent(source: StreamOptions) -> None:
+    manage(source, lambda js: js.add_stream(name=source.stream, subjects=[source.subject]))
+    subject = source.subject.replace(">", "x")
+    missing = replace(source, stream=source.stream + "-missing")
+    other = replace(source, stream=source.stream + "-other")
+    manage(source, lambda js: js.add_stream(name=other.stream, subjects=[f"{other.stream}.>"]))
+    for wrong in (missing, other):
+        with pytest.raises(InvalidArgument, match=f"belongs to the stream {source.stream}, and not to {wrong.stream}:"):
+            publish([(subject, b"x")], wrong)
+    with pytest.raises(InvalidArgument, match="an event has 9000000 bytes"):
+        publish([("nobody.listens", b"x" * 9_000_000)], replace(missing, subject="nobody.>"))
+    names = [info.config.name for info in manage(source, lambda js: js.streams_info())]
+    assert missing.stream not in names
+    assert manage(source, lambda js: js.stream_info(source.stream)).state.messages == 0
 
 
 def test_subjects_hold_any_name() -> None:
@@ -295,38 +312,6 @@ def test_an_embedded_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         port = int(server.url.rpartition(":")[2])
         with pytest.raises(NatsUnavailable, match="address already in use"):
             EmbeddedNats(tmp_path / "b", port=port)
-
-
-def in_a_program(folder: Path, end: str) -> tuple[int, str]:
-    """Starts an embedded server in a program that then ends in some way; the server's process id and address."""
-    code = f"""
-import os, signal
-from pathlib import Path
-from fraiseql_events.bridge.embedded import EmbeddedNats
-server = EmbeddedNats(Path({str(folder)!r}))
-print(server.pid, server.url, flush=True)
-{end}
-"""
-    shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, text=True, timeout=30)
-    pid, url = shown.stdout.split()
-    return int(pid), url
-
-
-def test_an_embedded_server_that_was_left_behind_is_ended_by_the_next(tmp_path: Path) -> None:
-    left_behind, url = in_a_program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
-    assert psutil.pid_exists(left_behind)
-    publish([(subject_of("Order", "x"), b"{}")] * 3, StreamOptions(nats=url))
-    with EmbeddedNats(tmp_path) as server:
-        until(lambda: not psutil.pid_exists(left_behind), 5)
-        info = manage(StreamOptions(nats=server.url), lambda js: js.stream_info("fraiseql-entity-changes"))
-        assert info.state.messages == 3
-    (tmp_path / "nats-server_1.ports").write_text('{"nats": ["nats://127.0.0.1:1"]}')
-    EmbeddedNats(tmp_path).close()  # process 1 is nobody's server
-
-
-def test_an_embedded_server_ends_with_a_program_that_forgets_it(tmp_path: Path) -> None:
-    pid, _ = in_a_program(tmp_path, "")
-    until(lambda: not psutil.pid_exists(pid), 5)
 
 
 def test_a_consumer_that_cannot_be_made_anew_at_once_is_tried_again(

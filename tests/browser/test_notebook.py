@@ -75,6 +75,26 @@ def test_a_follow_counts_and_the_stop_button_ends_it_in_a_line(open_notebook: Op
     notebook.wait_until_shows(cell, "True")
 
 
+def test_a_follow_s_table_has_a_line_for_each_event_and_the_newest_on_top(open_notebook: Open) -> None:
+    notebook = open_notebook("table.ipynb")
+    notebook.run(SHOP.format(store="table") + "\n%fraiseql demo --rate 200 --day 10")
+    cell = notebook.begin("df = %fraiseql stream Order --follow")
+    rows = notebook.cell(cell).locator("table").nth(1).locator("tbody tr")
+    expect(rows).to_have_count(10)
+    notebook.wait_until_changes(cell)
+    notebook.press_stop()
+    notebook.wait_until_run(cell)
+    notebook.wait_until_shows(cell, "events, stopped")
+    assert all(row.bounding_box()["height"] < 32 for row in rows.all())  # type: ignore[index]
+    area = notebook.cell(cell).locator(".jp-OutputArea").bounding_box()
+    assert area is not None
+    assert area["height"] < 500
+    cells = rows.first.locator("td").all()
+    newest = notebook.run("print(df['event_id'][-1], df['data'][-1])")
+    said = notebook.output_of(newest)
+    assert said == f"{cells[0].get_attribute('title')} {cells[5].get_attribute('title')}"
+
+
 def test_the_tab_key_completes_commands_and_options(open_notebook: Open) -> None:
     notebook = open_notebook("completion.ipynb")
     notebook.run("%load_ext fraiseql_events")

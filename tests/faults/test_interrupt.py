@@ -69,7 +69,8 @@ def test_a_service_in_the_kernel_lives_on_after_the_stop_button(
 ) -> None:
     store = tmp_path / "store"
     url, nats_url = kernel.run(SERVE.format(store=str(store))).split()
-    (nats,) = kernel.process.children()
+    children = kernel.process.children()
+    assert sorted(child.name() for child in children) == ["nats-server", "sh"]
     source = StreamOptions(nats=nats_url)
     publish([("entity.change.Order.created", event) for event in events(0, 3)], source)
     with EventClient(url) as client:
@@ -82,9 +83,9 @@ def test_a_service_in_the_kernel_lives_on_after_the_stop_button(
         until(lambda: client.status()["offset"] == 5)
         assert client.status()["state"] == "live"
         assert client.read("*")["event_id"].to_list() == list("01234")
-        assert nats.is_running()
+        assert all(child.is_running() for child in children)
     kernel.shut_down()
-    assert not nats.is_running()
+    assert not any(child.is_running() for child in children)
     assert not kernel.process.is_running()  # and its ports with it
     with serve(embedded=True, store=store, listen="127.0.0.1:0") as again, EventClient(again.url) as client:
         until(lambda: client.status()["offset"] == 5)

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import flight
 
 from fraiseql_events import EventClient, InvalidArgument, Service, Unauthenticated, serve
+from fraiseql_events.served import withdraw
 from fraiseql_events.token import TOKEN_VARIABLE
 from tests.mixed import an_event
 from tests.processes import Serve, run
@@ -29,9 +30,10 @@ def guarded(source: Any, send: Callable[..., int], tmp_path: Path) -> Any:
 
 
 def other_name(service: Service) -> str:
-    """The same server under a name that this process has not announced, as another process sees it."""
+    """Its address, which this process forgets: as another process sees it."""
     assert service.url is not None
-    return service.url.replace("127.0.0.1", "localhost")
+    withdraw(service.url)
+    return service.url
 
 
 def test_with_the_token_everything_is_as_without(guarded: Service) -> None:
@@ -47,7 +49,10 @@ def test_with_the_token_everything_is_as_without(guarded: Service) -> None:
 
 def test_a_client_in_the_process_of_the_service_has_it_by_itself(guarded: Service) -> None:
     assert EventClient().read("*").height == 1
-    assert EventClient(guarded.url).read("*").height == 1
+    assert guarded.url is not None
+    port = guarded.url.rpartition(":")[2]
+    for url in (guarded.url, f"grpc://localhost:{port}", f"grpc+tcp://LOCALHOST:{port}", f"127.0.0.1:{port}"):
+        assert EventClient(url).read("*").height == 1
 
 
 @pytest.mark.parametrize("token", [None, "wrong", TOKEN + "x", TOKEN[:-1], TOKEN.upper()])

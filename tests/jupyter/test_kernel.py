@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fraiseql_events import EventClient, Unauthenticated, serve
+from fraiseql_events.bridge.consumer import StreamOptions
+from fraiseql_events.bridge.embedded import EmbeddedNats
+from tests.bridge.test_bridge import manage
 from tests.kernels import Kernel
-from tests.waiting import until
+from tests.waiting import lives, until
 
 FRAME = """
 import polars as pl
@@ -21,6 +28,19 @@ df = pl.DataFrame({
     "entity_id": "o-1", "timestamp": datetime(2026, 1, 31, tzinfo=UTC), "data": '{"total": 9.5}',
     "user_id": None, "org_id": None,
 })
+"""
+
+#: A follow that is interrupted so long after its stream was asked for.
+INTERRUPTED = """
+import os, signal, threading
+from fraiseql_events import EventClient
+from fraiseql_events.jupyter.following import follow
+def opened():
+    press = threading.Timer({seconds}, os.kill, [os.getpid(), signal.SIGINT])
+    press.start() if {seconds} else press.run()
+    return EventClient({url!r}).stream("Order", follow=True, frames="arrow")
+before = signal.getsignal(signal.SIGINT)
+print(follow(opened, "polars").width, signal.getsignal(signal.SIGINT) == before)
 """
 
 
@@ -49,8 +69,23 @@ def test_a_cell_serves_publishes_and_reads_without_any_address(serving: Kernel) 
     wait_for(serving, 5)
     serving.run("back = %fraiseql stream Order --start 2026-01-31 --end 2026-01-31 --columns event_id data --limit 3")
     assert serving.run("print(back.shape, type(back).__module__.partition('.')[0])") == "(3, 2) polars\n"
+    serving.run("back = %fraiseql stream Order --columns event_id,data --event-types Order.Created,Order.Paid")
+    assert serving.run("print(back.shape)") == "(5, 2)\n"
     serving.run("back = %fraiseql stream Order --frames pandas")
     assert serving.run("print(back.shape, type(back).__module__.partition('.')[0])") == "(5, 8) pandas\n"
+
+
+def test_a_publish_that_stops_half_way_says_which_row_to_go_on_with(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.run(FRAME)
+    with EmbeddedNats(tmp_path) as server:
+        source = StreamOptions(nats=server.url)
+        limits = {"subjects": [source.subject], "max_msgs": 3, "discard": "new"}
+        manage(source, lambda js: js.add_stream(name=source.stream, **limits))
+        (said,) = kernel.fail(f"%fraiseql publish df --nats {server.url}")
+        assert said.endswith("maximum messages exceeded; the first 3 are published: go on with number 4")
+        assert kernel.printed == "3 events published; to go on: `rest = df[3:]`, and `%fraiseql publish rest`\n"
+        manage(source, lambda js: js.purge_stream(source.stream))
+        assert kernel.run(f"rest = df[3:]\n%fraiseql publish rest --nats {server.url}") == "2 events published\n"
 
 
 def test_sql_in_a_cell_answers_with_a_frame(serving: Kernel) -> None:
@@ -80,6 +115,16 @@ def test_a_demo_serves_and_fills_the_stream_until_it_is_stopped(kernel: Kernel) 
         kernel.run("%fraiseql restart")
         before = int(kernel.run(count))
         until(lambda: int(kernel.run(count)) > before + 50, 20)
+        assert kernel.run("%fraiseql demo") == ""
+        said = kernel.run("%fraiseql demo --rate 250")
+        assert said == "the shop that was open has closed: this one has other options\n"
+        assert "250 events a second" in kernel.text
+        assert kernel.run("%fraiseql serve --demo") == ""
+        assert kernel.run("%fraiseql demo --stop") == "the shop is closed\n"
+        assert kernel.run("%fraiseql demo --stop") == "no shop is open in this notebook\n"
+        after = kernel.run(f"import time; time.sleep(0.5); {count}")
+        assert kernel.run(f"time.sleep(0.5); {count}") == after
+        kernel.run("%fraiseql demo")
         assert kernel.fail("%fraiseql demo --rate 0")[0].startswith("InvalidArgument: the rate 0 must be more than 0")
     finally:
         kernel.run("%fraiseql stop")
@@ -136,6 +181,18 @@ def test_orders_are_there_when_the_cell_that_opens_a_shop_has_ended(kernel: Kern
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
+        (
+            '%fraiseql sql select * from "Order"',
+            "InvalidArgument: %fraiseql sql has no query in its line: begin the cell with %%fraiseql sql, and write it",
+        ),
+        (
+            "%%fraiseql sql select data->>'$.total'\nfrom events",
+            "InvalidArgument: %fraiseql sql has no query in its line",
+        ),
+        (
+            "%fraiseql stream Order --columns event_id,dat",
+            "InvalidArgument: there is no column 'dat' (did you mean data?",
+        ),
         ("%fraiseql serv", "InvalidArgument: %fraiseql has no command 'serv' (did you mean serve?): there are serve,"),
         ("%fraiseql serve --stor x", "InvalidArgument: %fraiseql serve does not take '--stor' (did you mean --store?)"),
         ("%fraiseql serve --listen nowhere", "InvalidArgument: 'nowhere' is no address to listen on: write HOST:PORT"),
@@ -150,7 +207,7 @@ def test_orders_are_there_when_the_cell_that_opens_a_shop_has_ended(kernel: Kern
         ("%fraiseql publish FRAME --nats nats://127.0.0.1:1", "InvalidArgument: str is no frame"),
         (
             "%fraiseql stream Order --url grpc://127.0.0.1:1",
-            "ServerUnavailable: no server answers at grpc://127.0.0.1:1",
+            "ServerUnavailable: no server answers at grpc://127.0.0.1:1: start one with `%fraiseql serve`, or name",
         ),
     ],
 )
@@ -159,6 +216,14 @@ def test_wrong_use_is_one_sentence_and_an_error(kernel: Kernel, cell: str, says:
     lines = kernel.fail(cell)
     assert len(lines) == 1
     assert lines[0].startswith(says)
+
+
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_advice_in_a_notebook_names_the_magic(kernel: Kernel, option: str) -> None:
+    (said,) = kernel.fail(f"%fraiseql serve --nats nats://127.0.0.1:1 {option}")
+    assert said.endswith("): name another with --nats, or none: `%fraiseql serve` brings its own")
+    (said,) = kernel.fail("from fraiseql_events import EventClient\nEventClient('grpc://127.0.0.1:1').entities()")[:1]
+    assert "grpc://127.0.0.1:1: start one with `%fraiseql serve`, or name another" in said
 
 
 @pytest.mark.parametrize("option", ["", "--subprocess"])
@@ -189,6 +254,8 @@ def test_help_reads_well(kernel: Kernel) -> None:
     text = kernel.run("%fraiseql")
     assert all(f"%fraiseql {name} " in text for name in ("serve", "restart", "stop", "status", "stream", "publish"))
     assert "%fraiseql stop     Stops the service, and the shop" in text
+    assert kernel.run("%fraiseql help") == text
+    assert kernel.run("%fraiseql help serve") == kernel.run("%fraiseql serve --help")
     text = kernel.run("%fraiseql serve --help")
     assert text.startswith("  %fraiseql serve [--nats URL]")
     assert text.count("--subprocess ") == text.count("Starts bridge") == 1
@@ -211,14 +278,73 @@ def test_a_kernel_that_ends_leaves_nothing_and_one_that_dies_no_harm(tmp_path: P
         assert not any(child.is_running() for child in children)
         children = serve()
         kernel.kill()
+        kernel.start_again()
         children += serve()
         kernel.shut_down()
         until(lambda: not any(child.is_running() for child in children), 5)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_kernel_that_is_killed_leaves_no_process_and_the_next_has_all_events(
+    tmp_path: Path, option: str, number: signal.Signals
+) -> None:
+    serve = f"%load_ext fraiseql_events\n%fraiseql serve {option} --store store --listen 127.0.0.1:0"
+    with Kernel(tmp_path) as kernel:
+        kernel.run(serve)
+        kernel.run(FRAME + "\nfrom fraiseql_events import EventClient")
+        kernel.run("%fraiseql publish df")
+        wait_for(kernel, 5)
+        children = kernel.process.children(recursive=True)
+        assert {"nats-server", "sh"} <= {child.name() for child in children}
+        kernel.kill(number)
+        kernel.start_again()
+        kernel.run(serve)  # at once
+        kernel.run("from fraiseql_events import EventClient")
+        wait_for(kernel, 5)
+        until(lambda: not any(lives(child) for child in children), 15)
+        children = kernel.process.children(recursive=True)
+        kernel.kill(number)
+        until(lambda: not any(lives(child) for child in children), 15)
+
+
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_jupyterlab_that_is_killed_leaves_no_process(tmp_path: Path, option: str) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from tests.kernels import Kernel
+kernel = Kernel(Path({str(tmp_path)!r}))
+kernel.run("%load_ext fraiseql_events")
+kernel.run("%fraiseql serve {option} --store store --listen 127.0.0.1:0")
+print(kernel.process.pid, *(child.pid for child in kernel.process.children(recursive=True)), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    processes = [psutil.Process(int(pid)) for pid in shown.stdout.split()]
+    assert len(processes) == (4 if option else 3)
+    until(lambda: not any(lives(each) for each in processes), 20)
+
+
+def test_a_service_beside_the_kernel_shows_its_process(kernel: Kernel) -> None:
+    kernel.run(f"%fraiseql serve --subprocess --listen 127.0.0.1:0 --store {uuid.uuid4().hex}")
+    try:
+        for _ in range(2):
+            (beside,) = [child for child in kernel.process.children() if "beside" in " ".join(child.cmdline())]
+            assert f"in process {beside.pid}, beside this kernel" in kernel.html
+            assert f"runs in process {beside.pid}, beside this kernel" in kernel.text
+            kernel.run("%fraiseql status")
+    finally:
+        kernel.run("%fraiseql stop")
+
+
 def test_the_tab_key_offers_commands_options_and_entity_types(serving: Kernel) -> None:
-    def complete(line: str) -> list[str]:
-        reply = serving.client.complete(line, reply=True, timeout=10)
+    def complete(code: str, behind: str = "") -> list[str]:
+        reply = serving.client.complete(code + behind, len(code), reply=True, timeout=10)
+        replaced = code[reply["content"]["cursor_start"] :]
+        assert all(
+            match.lower().lstrip('"').startswith(replaced.lower().lstrip('"')) for match in reply["content"]["matches"]
+        )
         return list(reply["content"]["matches"])
 
     serving.run(FRAME)
@@ -231,6 +357,20 @@ def test_the_tab_key_offers_commands_options_and_entity_types(serving: Kernel) -
     assert complete("x = %fraiseql stream Or") == ["Order"]
     assert complete("%fraiseql publish d") == ["df"]
     assert complete("x = %fraiseql stream Order --frames pa") == ["pandas"]
+    serving.run("_2 = _3 = df")
+    offered = complete("%fraiseql publish ")
+    assert "df" in offered
+    assert not [name for name in offered if name.startswith("_")]
+    assert complete("x = %fraiseql stream Order --columns ent") == ["entity_type", "entity_id"]
+    assert complete("x = %fraiseql stream Order --columns event_id,da") == ["data"]
+    assert complete("x = %fraiseql stream Order --columns event_id of") == ["offset"]
+    assert complete("x = %fraiseql stream Order --columns event_id --li") == ["--limit"]
+    assert complete("x = %fraiseql stream Order --event-types ") == ["Order.Created"]
+    assert complete("x = %fraiseql stream User --event-types Or") == []
+    assert complete("%%fraiseql sql\nselect *\nfrom ") == ['"Order"', "events"]
+    assert complete("%%fraiseql sql\nselect * from events join or") == ['"Order"']
+    assert complete('%%fraiseql sql\nselect * from "Or', '"') == ['"Order']
+    assert '"Order"' not in complete("select *\nfrom ")
 
 
 def test_a_follow_shows_a_table_that_moves_and_the_stop_button_gives_a_frame(serving: Kernel) -> None:
@@ -245,6 +385,31 @@ def test_a_follow_shows_a_table_that_moves_and_the_stop_button_gives_a_frame(ser
     assert (error, seconds < 5) == (None, True)
     assert serving.printed == "['entity_type', 'event_type'] True\n"
     until(lambda: serving.run("print(EventClient().status()['streams'])") == "0\n")
+
+
+def test_a_follow_says_what_is_the_matter_and_one_that_fails_keeps_what_it_had(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.run(FRAME)
+    with serve(embedded=True, store=tmp_path / "one", listen="127.0.0.1:0") as service:
+        url = service.url
+        assert url is not None
+        kernel.run(f"%fraiseql publish df --nats {service.nats_url}")
+        until(lambda: service.status()["offset"] == 5)
+        kernel.start(f"kept = %fraiseql stream Order --follow --url {url}")
+        kernel.shown_within(1)
+    tables = kernel.shown_within(3)
+    assert "asking again: no server answers at" in tables[-1]["text/plain"]
+    assert "start one with `%fraiseql serve`" in tables[-1]["text/html"]
+    with serve(embedded=True, store=tmp_path / "other", listen=url.removeprefix("grpc://")):
+        (table,) = kernel.shown_within(5)[-1:]
+        assert "5 events, failed: offset 4 is one of the history" in table["text/plain"]
+        assert kernel.run("print(kept.height)") == "5\n"
+        assert "o-1" in table["text/html"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.1])
+def test_an_interrupt_at_any_moment_of_a_follow_gives_a_frame(kernel: Kernel, tmp_path: Path, seconds: float) -> None:
+    with serve(embedded=True, store=tmp_path, listen="127.0.0.1:0") as service:
+        assert kernel.run(INTERRUPTED.format(url=service.url, seconds=seconds)) == "8 True\n"
 
 
 def test_a_follow_with_a_limit_ends_by_itself_with_all_of_it(serving: Kernel) -> None:
@@ -263,15 +428,18 @@ def test_a_token_keeps_others_out_and_this_kernel_needs_none(kernel: Kernel, opt
     kernel.run(f"running = %fraiseql serve --listen 127.0.0.1:0 --store {uuid.uuid4().hex} --token {{token}} {option}")
     try:
         assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
-        other = "running.url.replace('127.0.0.1', 'localhost')"
-        (said,) = kernel.fail(f"EventClient({other}).entities()")
-        assert said.startswith("Unauthenticated: the server at grpc://localhost:")
-        assert kernel.run(f"print(EventClient({other}, token=token).entities())") == "{}\n"
+        by_another_name = "EventClient(running.url.replace('127.0.0.1', 'localhost')).entities()"
+        assert kernel.run(f"print({by_another_name})") == "{}\n"
+        url = kernel.run("print(running.url)").strip()
+        with pytest.raises(Unauthenticated, match=f"the server at {url}"):
+            EventClient(url).entities()  # the test is another process
+        assert EventClient(url, token="of-this-kernel").entities() == {}
         kernel.run("running")
         assert "of-this-kernel" not in kernel.html + kernel.text
         for options in ("", f" --store {uuid.uuid4().hex} {option}"):
             kernel.run(f"%fraiseql restart{options}")
             assert kernel.run("print(EventClient().status()['dead_letters'])") == "0\n"
-            kernel.fail(f"EventClient({other}).entities()")
+            with pytest.raises(Unauthenticated):
+                EventClient(kernel.run("print(running.url)").strip()).entities()
     finally:
         kernel.run("%fraiseql stop")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 
 from fraiseql_events import EventClient, ServiceError
 from fraiseql_events.jupyter import running
 from fraiseql_events.jupyter.running import Running, Wanted
+from tests.waiting import lives, until
 
 
 @pytest.fixture
@@ -55,3 +59,35 @@ def test_the_usual_address_is_free_again_at_once_after_clients_have_used_it(tmp_
             assert service.url == f"grpc://{usual}"
             assert EventClient(service.url).entities() == {}
     pa.set_memory_pool(pool_before)
+
+
+def test_a_service_beside_ends_with_its_kernel_though_a_fork_of_that_lives_on(tmp_path: Path) -> None:
+    code = f"""
+import os, psutil, time
+from fraiseql_events.jupyter.running import Running, Wanted
+running = Running(Wanted(store={str(tmp_path)!r}, listen="127.0.0.1:0", beside=True))
+pids = [child.pid for child in psutil.Process().children(recursive=True)]
+if (fork := os.fork()) == 0: time.sleep(60); os._exit(0)
+print(fork, *pids, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        fork, *children = [psutil.Process(int(pid)) for pid in program.stdout.readline().split()]
+    assert len(children) == 3
+    until(lambda: not any(lives(child) for child in children), 15)
+    assert lives(fork)
+    fork.kill()
+
+
+def test_a_service_beside_that_does_not_end_is_ended() -> None:
+    code = """
+import signal, threading, time
+from fraiseql_events.jupyter import beside
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+beside.END_SECONDS = 1
+threading.Thread(target=beside._end_with_the_kernel, daemon=True).start()
+time.sleep(60)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, timeout=30, check=False)
+    assert ended.returncode == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,12 @@ def test_it_tells_state_rate_totals_groups_and_the_newest_events() -> None:
     assert said.count("Order.Created") == 8
     assert f"{WIDTH}" in svg
     assert "lost" in said
+
+
+def test_a_server_that_is_gone_is_told_with_the_command_that_starts_one() -> None:
+    state = "asking again: no server answers at grpc://127.0.0.1:50051: start one with `%fraiseql serve`, or name one"
+    (said,) = (text for text in texts(drawn(caption=replace(CAPTION, state=state))) if text.startswith("asking again"))
+    assert "start one with `%fraiseql serve`" in said
 
 
 def test_nothing_yet_is_a_picture_too() -> None:

@@ -105,9 +105,7 @@ class Reading:
         bigint: as what whole numbers of 64 bits cross: "numeric", "integer64" or "character".
     """
 
-    def __init__(
-        self, client: EventClient, ticket: str, payload: str | dict[str, str] | None, bigint: str
-    ) -> None:
+    def __init__(self, client: EventClient, ticket: str, payload: str | dict[str, str] | None, bigint: str) -> None:
         self._client = client
         self._ticket = Ticket.decode(ticket)
         self._bigint = bigint
@@ -183,6 +181,7 @@ class Reading:
             "history": self._history,
             "state": stream.state,
             "misfits": dict(stream.misfits),
+            "unknown": stream.unknown,
         }
 
     def close(self) -> None:
@@ -211,6 +210,7 @@ class Reading:
             frames="arrow",
             progress=False,
         )
+        self._stream.warns = False  # R does it
 
 
 @_answering
@@ -307,7 +307,8 @@ def _environment() -> dict[str, str]:
     """
     found = dict(os.environ)
     folders = found.pop("LD_LIBRARY_PATH", "").split(":")
-    kept = [each for each in folders if each and not each.startswith(("/usr/lib", os.environ.get("R_HOME", "/usr/lib")))]
+    first = ("/usr/lib", found.get("R_HOME", "/usr/lib"))
+    kept = [each for each in folders if each and not each.startswith(first)]
     return found | ({"LD_LIBRARY_PATH": ":".join(kept)} if kept else {})
 
 
@@ -347,7 +348,8 @@ def _column(values: pa.Array, bigint: str) -> dict[str, Any]:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _texts(values)
     if pa.types.is_list(kind):
-        return {"kind": "list", "lengths": _integers(pc.list_value_length(values)), "values": _column(values.flatten(), bigint)}
+        lengths = _integers(pc.list_value_length(values))
+        return {"kind": "list", "lengths": lengths, "values": _column(values.flatten(), bigint)}
     if pa.types.is_timestamp(kind):
         micros = values.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         return _doubles(micros, "time") | {"scale": 1e6}
