@@ -146,6 +146,11 @@ class EventStream(Resuming, Generic[F]):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
+    @property
+    def unknown(self) -> str:
+        """A sentence on the names in the question that no event has, as far as that was looked for; else nothing."""
+        return self._names.sentence
+
     def __repr__(self) -> str:
         return f"<EventStream of {', '.join(self.schema.names)}: {self.state}, offset {self.offset}>"
 
