@@ -34,6 +34,12 @@ def test_it_tells_state_rate_totals_groups_and_the_newest_events() -> None:
     assert "lost" in said
 
 
+def test_a_group_of_the_dashboard_is_told_from_one_of_the_data_that_is_called_the_same() -> None:
+    svg = drawn((NOW, "none", 1.0), (NOW, "none", 1.0), (NOW, None, 1.0))
+    named = [each for each in ET.fromstring(svg).iter() if each.text == "none"]
+    assert [each.get("font-style") for each in named if each.get("font-family") is None] == [None, "italic"]
+
+
 def test_nothing_yet_is_a_picture_too() -> None:
     assert "no events yet" in texts(picture(window().look(NOW), CAPTION))
 
