@@ -143,11 +143,13 @@ def _times(look: Look) -> Iterator[str]:
     first = (look.now // look.width - BINS + 1) * look.width
     span = look.width * BINS
     bottom = _TOP + _CHART_HEIGHT
-    found = marks(first, span)
-    for number, (moment, said) in enumerate(found, 1):
+    behind = 0.0
+    for moment, said in marks(first, span):
         x = _LEFT + _CHART_WIDTH * (moment - first) / span
+        behind = x + 3.5 * len(said) + 4
         yield f'<path d="M{x:.1f} {bottom}v4" stroke="{_FAINT}"/>'
-        yield _say(x, bottom + 18, said + (" UTC" if number == len(found) else ""), anchor="middle", colour=_FAINT)
+        yield _say(x, bottom + 18, said, anchor="middle", colour=_FAINT)
+    yield _say(behind, bottom + 18, "UTC", colour=_FAINT)
 
 
 def _legend(look: Look, caption: Caption) -> Iterator[str]:
