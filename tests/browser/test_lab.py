@@ -85,6 +85,7 @@ def test_without_chromium_it_is_one_sentence_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("run/lab*"))
 
 
+@pytest.mark.timeout(200)
 def test_nothing_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     parts = ("chromium", "tests.browser.server", "ipykernel", "nats-server")
     with a_run(tmp_path) as run:
