@@ -43,8 +43,8 @@ class Shop:
     """A stream of events, in the order of their times.
 
     Each is a dict as FraiseQL publishes it: `id`, `event_type`, `entity_type`, `entity_id`, `timestamp` (RFC 3339,
-    UTC), `data` (a dict), `user_id` and `org_id`. Of an order come `Order.Created`, `Order.Paid`, `Order.Shipped` and
-    `Order.Delivered`, or `Order.DeliveryFailed`; or after the first `Order.Cancelled`.
+    UTC), `data` (a dict), `user_id` and `org_id`. Of an order come ``Order.Created``, ``Order.Paid``,
+    ``Order.Shipped`` and ``Order.Delivered``, or ``Order.DeliveryFailed``; or after the first ``Order.Cancelled``.
 
     Args:
         seed: another one makes another shop.
