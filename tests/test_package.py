@@ -48,7 +48,7 @@ ROOMS = [
         "interruptible",
         "connection",
     ),
-    ("stream", "live", "lazy", "sql", "client"),
+    ("stream", "live", "lazy", "sql_errors", "sql_plan", "sql", "client"),
     ("health", "service"),
     ("own_process", "publishing", "replaying", "output", "demo", "commands", "cli", "__main__"),
     ("jupyter",),

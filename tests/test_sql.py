@@ -49,7 +49,7 @@ def test_the_example_of_the_documentation(client: EventClient, asked: list[tuple
     frame = client.sql(query)
     assert frame["day"].to_list() == [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)]
     assert frame["orders"].to_list() == [18, 18]
-    assert asked == [("Order", "2026-01-02T00:00:00Z", "2026-01-04T00:00:00Z", ["timestamp", "data"])]
+    assert asked == [("Order", DAY + timedelta(days=1), DAY + timedelta(days=3), ["timestamp", "data"])]
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_nothing_that_is_not_needed_is_read(client: EventClient, asked: list[tup
     join = 'select a.entity_id, b.data from "Order" a join "User" b on a.user_id = b.entity_id'
     client.sql(join + " where a.timestamp > '2026-01-01'")
     assert asked[:2] == [("Order", None, None, ["offset"]), ("Order", None, None, ["event_type"])]
-    assert {each[:3] for each in asked[2:]} == {("Order", None, None), ("User", None, None)}
+    assert {each[:3] for each in asked[2:]} == {("Order", DAY + timedelta(microseconds=1), None), ("User", None, None)}
 
 
 @pytest.mark.parametrize(
     ("query", "says"),
     [
         ("selec 1", 'this SQL cannot be answered: syntax error at or near "selec"; one SELECT is expected'),
-        ("drop table x", "Only SELECT statements"),
+        ("drop table x", "this SQL cannot be answered: it is no SELECT, and events are only read"),
         ("select 1; select 2", "2 statements; one SELECT is expected"),
         ('select * from "Ordr"', r"there is no table 'Ordr' \(did you mean Order\?\); there are Order, User, events"),
         ('select totl from "Order"', "this SQL cannot be answered: .*totl"),
