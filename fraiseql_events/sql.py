@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -136,7 +137,7 @@ class Query:
         else:
             self._bind(connection, lambda: connection.execute(f"EXPLAIN {self._query}"))
             connection.begin()  # in which the time is one
-            wanted = needed(connection, self._query, self._tables.marks)
+            wanted = needed(connection, self._query, self._tables.marks, parsed)
         for table, wants in wanted.items():
             self._fill(connection, table, wants)
         relation = connection.sql(self._query)
@@ -286,10 +287,19 @@ def _frame(table: pa.Table, types: list[Any]) -> pl.DataFrame:
     """An answer whose large whole numbers are exact: of 64 bits where all fit, else of 128."""
     import polars as pl
 
-    frame = pl.DataFrame(table)
+    frame = pl.DataFrame(table.rename_columns(_distinct(table.column_names)))
     for name, kind in zip(frame.columns, types, strict=True):
         if str(kind) == "HUGEINT":
             exact = frame[name].cast(pl.Int128)
             fits = exact.is_between(-(2**63), 2**63 - 1).all()
             frame = frame.with_columns(exact.cast(pl.Int64) if fits else exact)
     return frame
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names of which none is there twice, as DuckDB makes them of a subquery's."""
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}_{number}" for number in count(1))
+        found.append(name if name not in found else next(each for each in others if each not in (*found, *names)))
+    return found

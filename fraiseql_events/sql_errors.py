@@ -13,11 +13,9 @@ _SYNTAX: Final = re.compile(r'syntax error at or near "(?P<word>[^"]*)"')
 _COLUMN: Final = re.compile(r'Referenced column "(?P<name>.+?)" not found')
 _COLUMN_OF: Final = re.compile(r'"(?P<table>[^"]+)" does not have a column named "(?P<name>.+?)"')
 _FIELD: Final = re.compile(r"Cannot extract field '(?P<name>.+?)' from expression \"data\"")
-_TEXT_FUNCTION: Final = re.compile(
-    r"No function matches the given name and argument types '(?P<call>\w+\(.*VARCHAR.*\))'"
-)
+_TEXT_VALUE: Final = re.compile(r"(VARCHAR|STRING_LITERAL)(?s:.*)explicit")
 _FUNCTION: Final = re.compile(r"Function with name (?P<name>.+) does not exist")
-_TABLE_ALIAS: Final = re.compile(r'Referenced table "(?P<name>.+?)" not found')
+_ALIAS: Final = re.compile(r'Referenced table "(?P<name>.+?)" not found')
 _CANDIDATES: Final = re.compile(r"^(?:Candidate bindings|Candidate tables|Did you mean):? (.*)$", re.MULTILINE)
 
 
@@ -37,11 +35,11 @@ def sentence(error: object, entities: Callable[[], Iterable[str]]) -> str:
         said = _column(found["name"], found.groupdict().get("table"), candidates)
     elif found := _FIELD.search(text):
         said = f"data is JSON as text: write {_path(found['name'])}"
-    elif found := _TEXT_FUNCTION.search(text):
-        said = f"{found['call']} has text where a number belongs: write (data->>'$.total')::double for a number of data"
+    elif _TEXT_VALUE.search(text):
+        said = f"{_first_line(text)}; a number of data is written (data->>'$.total')::double"
     elif found := _FUNCTION.search(text):
         said = f"there is no function {found['name']}{near(found['name'], candidates)}"
-    elif found := _TABLE_ALIAS.search(text):
+    elif found := _ALIAS.search(text):
         said = f"there is no table {found['name']!r} in this FROM{near(found['name'], candidates)}"
         said += f"; there is {', '.join(candidates)}" if candidates else ""
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fraiseql_events.bounds import Bounds, between
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
-from fraiseql_events.timestamps import parse_time
+from fraiseql_events.timestamps import DAY, parse_date, parse_time
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 Node = dict[str, Any]
 
 _SCAN: Final = "PYTHON_ARROW_SCAN"
-_VALUE: Final = r"(?:'(?:[^']|'')*'(?:::TIMESTAMP WITH TIME ZONE)?|-?\d+)"
-_COLUMN: Final = r"(timestamp|offset|event_type|entity_type)"
+_VALUE: Final = r"(?:'(?:[^']|'')*'(?:::TIMESTAMP WITH TIME ZONE|::DATE)?|-?\d+)"
+_COLUMN: Final = r"(timestamp|date|offset|event_type|entity_type)"
 _COMPARISON: Final = re.compile(rf"{_COLUMN} (=|>=|>|<=|<) ({_VALUE})", re.DOTALL)
 _BETWEEN: Final = re.compile(rf"{_COLUMN} BETWEEN ({_VALUE}) AND ({_VALUE})", re.DOTALL)
 _IN: Final = re.compile(rf"{_COLUMN} IN \(({_VALUE}(?:, {_VALUE})*)\)", re.DOTALL)
 _TIME: Final = re.compile(r"'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?)\+00'::TIMESTAMP WITH TIME ZONE", re.ASCII)
+_DATE: Final = re.compile(r"'(\d{4}-\d\d-\d\d)'::DATE", re.ASCII)
+#: How a plan writes a date, with the name that the query has for the time.
+_DATE_OF_TIME: Final = "CAST(timestamp AS DATE)"
 
 
 @dataclass(slots=True)
@@ -63,13 +66,16 @@ class Needed:
         return self.again or len(self.rows) > 1
 
 
-def needed(connection: duckdb.DuckDBPyConnection, query: str, marks: dict[str, str]) -> dict[str, Needed]:
+def needed(
+    connection: duckdb.DuckDBPyConnection, query: str, marks: dict[str, str], parsed: object
+) -> dict[str, Needed]:
     """What a query reads, table by table; a table that it does not read is left out.
 
     Args:
         connection: has the tables, empty, whose columns are those of an event with a mark before their names.
         query: a SELECT.
         marks: of each table.
+        parsed: the query as DuckDB reads it.
     """
     found: dict[str, Needed] = {}
     plan = _plan(connection, query)
@@ -77,11 +83,12 @@ def needed(connection: duckdb.DuckDBPyConnection, query: str, marks: dict[str, s
     for scan, _ in _scans(plan):
         table, columns = _read(scan, marks)
         found.setdefault(table, Needed(again=again)).columns |= columns
+    date = "" if _names_a_time(parsed) else _DATE_OF_TIME
     connection.execute("SET disabled_optimizers = 'in_clause'")  # which hides a list of values in a join
     try:
         for scan, above in _scans(_plan(connection, query)):
             table, _ = _read(scan, marks)
-            found[table].rows.append(_filtered(above, marks[table]))
+            found[table].rows.append(_filtered(above, marks[table], date))
     finally:
         connection.execute("RESET disabled_optimizers")
     return found
@@ -92,14 +99,14 @@ def _plan(connection: duckdb.DuckDBPyConnection, query: str) -> list[Node]:
     return list(json.loads(text))
 
 
-def _steps(nodes: Iterable[Node], above: Node | None = None) -> Iterator[tuple[Node, Node | None]]:
-    """The steps of a plan, each with what stands right above it."""
+def _steps(nodes: Iterable[Node], above: tuple[Node, ...] = ()) -> Iterator[tuple[Node, tuple[Node, ...]]]:
+    """The steps of a plan, each with those above it, the nearest first."""
     for node in nodes:
         yield node, above
-        yield from _steps(node["children"], node)
+        yield from _steps(node["children"], (node, *above))
 
 
-def _scans(plan: list[Node]) -> Iterator[tuple[Node, Node | None]]:
+def _scans(plan: list[Node]) -> Iterator[tuple[Node, tuple[Node, ...]]]:
     return ((node, above) for node, above in _steps(plan) if node["name"].strip() == _SCAN)
 
 
@@ -111,12 +118,39 @@ def _read(scan: Node, marks: dict[str, str]) -> tuple[str, set[str]]:
     return table, {name.removeprefix(marks[table]) for name in names}
 
 
-def _filtered(above: Node | None, mark: str) -> Bounds:
-    """What the filter right above a scan says, as far as it is understood."""
-    if above is None or above["name"].strip() != "FILTER":
-        return Bounds()
-    expression = above["extra_info"].get("Expression")
-    return _bounds(expression, mark) if isinstance(expression, str) else Bounds()
+def _names_a_time(parsed: object) -> bool:
+    """Whether a query may call something else ``timestamp``."""
+    if isinstance(parsed, dict):
+        return any(_names_a_time(each) for key, each in parsed.items() if key not in ("column_names", "cast_type"))
+    if isinstance(parsed, list):
+        return any(map(_names_a_time, parsed))
+    return isinstance(parsed, str) and "timestamp" in parsed.casefold()
+
+
+def _filtered(above: Iterable[Node], mark: str, date: str) -> Bounds:
+    """What the filters right above a scan say, as far as it is understood.
+
+    Args:
+        above: what stands there, the nearest first.
+        mark: of the table.
+        date: how the date of its time is written; empty where that is not certain.
+    """
+    bounds = Bounds()
+    for node in above:
+        expression = node["extra_info"].get("Expression")
+        if node["name"].strip() == "FILTER" and isinstance(expression, str):
+            bounds = bounds.both(_bounds(_dated(expression, date, mark), mark))
+        elif node["name"].strip() not in ("FILTER", "PROJECTION"):
+            break
+    return bounds
+
+
+def _dated(text: str, date: str, mark: str) -> str:
+    """A condition with the date of the time as a column of its own, outside of texts."""
+    if not date:
+        return text
+    parts = text.split("'")
+    return "'".join([part.replace(date, f"{mark}date") if not place % 2 else part for place, part in enumerate(parts)])
 
 
 def _bounds(text: str, mark: str) -> Bounds:
@@ -150,16 +184,22 @@ def _compared(column: str, operator: str, values: list[str]) -> Bounds:
             return Bounds()
         types = frozenset(value[1:-1].replace("''", "'") for value in values)
         return Bounds(event_types=types) if column == "event_type" else Bounds(entity_types=types)
-    numbers = [_moment(value) if column == "timestamp" else int(value) for value in values]
-    first, second = between(operator, min(numbers), max(numbers))
-    return Bounds(start=first, end=second) if column == "timestamp" else Bounds(first=first, stop=second)
+    if column == "offset":
+        numbers = [int(value) for value in values]
+        first, stop = between(operator, min(numbers), max(numbers))
+        return Bounds(first=first, stop=stop)
+    unit = DAY if column == "date" else 1
+    moments = [_moment(value, _DATE if column == "date" else _TIME) // unit for value in values]
+    start, end = between(operator, min(moments), max(moments), unit)
+    return Bounds(start=start, end=end)
 
 
-def _moment(value: str) -> int:
-    found = _TIME.fullmatch(value)
+def _moment(value: str, form: re.Pattern[str]) -> int:
+    found = form.fullmatch(value)
     if found is None:
         raise ValueError(value)
-    return parse_time(found[1] + "Z")
+    day = parse_date(found[1])
+    return parse_time(found[1] + "Z") if day is None else day
 
 
 def _bare(text: str) -> str:

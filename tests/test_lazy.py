@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fraiseql_events import SCHEMA, EventClient, EventStream, InvalidArgument, Service
+from fraiseql_events import SCHEMA, EventClient, InvalidArgument, Service
 from fraiseql_events.bounds import NOTHING, Bounds
 from fraiseql_events.lazy import bounds_of, in_utc
 from fraiseql_events.timestamps import micros_of_datetime
@@ -39,21 +39,6 @@ def two_types(filled: Callable[..., Service]) -> EventClient:
     """A fourth of the events are a user's."""
     users = {"entity_type": "User", "event_type": "User.A"}
     return EventClient(filled(*(event(n, **(users if n % 4 == 0 else {})) for n in range(200))).url)
-
-
-@pytest.fixture
-def rows_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many rows the server has sent since it was asked last."""
-    streams: list[EventStream[Any]] = []
-    start = EventStream._start
-    monkeypatch.setattr(EventStream, "_start", lambda stream: (streams.append(stream), start(stream))[1])
-
-    def rows() -> int:
-        found = sum(stream.rows for stream in streams)
-        streams.clear()
-        return found
-
-    return rows
 
 
 @pytest.fixture
