@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +35,7 @@ EVERYTHING: Final = "events"
 #: So much DuckDB holds; the rest is in files, until the query ends.
 MEMORY_LIMIT: Final = "1GiB"
 #: So long an interrupt waits for DuckDB and the server to let go.
-_PATIENCE_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 0.7
 _MISSING: Final = re.compile(
     r"Table with name (?P<name>.+) does not exist!|Circular reference to CTE \"(?P<own>.+)\", use", re.DOTALL
 )
@@ -60,6 +60,7 @@ def run(query: str, entities: Callable[[], Iterable[str]], stream: Callable[...,
     """
     asked = Query(query, entities, stream)
     with brief_when_stopped(KeyboardInterrupt):
+        asked.prepare()
         try:
             return interruptible(asked.answer)
         except KeyboardInterrupt:
@@ -68,7 +69,7 @@ def run(query: str, entities: Callable[[], Iterable[str]], stream: Callable[...,
 
 
 class Query:
-    """One query, which is answered in one thread, and may be stopped from another.
+    """One query: prepared, then answered in a thread that may be another, where it may be stopped.
 
     Args:
         query: as for `run`.
@@ -84,31 +85,39 @@ class Query:
         self._stream = stream
         self._tables = Tables(query)
         self._names: set[str] = set()
+        self._pivots = False
+        self._listed: list[str] | None = None
+        self._wanted: dict[str, Needed] = {}
         self._streams: list[EventStream[Any]] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._held = ExitStack()
         self._failure: EventsError | None = None
         self._stopped = False
         self._done = threading.Event()
 
+    def prepare(self) -> None:
+        """Finds out what is to be read.
+
+        Raises:
+            InvalidArgument: it cannot be answered; nothing is held any more.
+        """
+        with ExitStack() as held, self._told():
+            folder = held.enter_context(tempfile.TemporaryDirectory(prefix="fraiseql-events-sql-"))
+            self._connection = held.enter_context(connect())
+            self._connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+            self._connection.execute(f"SET temp_directory = {_text(folder)}")
+            self._connection.execute("SET python_enable_replacements = false")  # a variable of ours is no table
+            self._connection.execute("SET enable_progress_bar = false")  # it would be among what a program prints
+            self._prepare(self._connection)
+            self._held = held.pop_all()
+
     def answer(self) -> pl.DataFrame:
         """The answer; what is held for it is let go."""
-        import duckdb
-
+        assert self._connection is not None
         try:
-            with tempfile.TemporaryDirectory(prefix="fraiseql-events-sql-") as folder, connect() as connection:
-                self._connection = connection
-                connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-                connection.execute(f"SET temp_directory = '{folder.replace(chr(39), chr(39) * 2)}'")
-                connection.execute("SET python_enable_replacements = false")  # a variable of ours is no table
-                return self._answer(connection)
-        except duckdb.Error as error:
-            if self._failure is not None:
-                raise self._failure from error
-            raise InvalidArgument(sentence(error, self._entities)) from error
+            with self._held, self._told():
+                return self._answer(self._connection)
         finally:
-            self._connection = None
-            for each in self._streams:
-                each.close()
             self._done.set()
 
     def stop(self) -> None:
@@ -124,26 +133,47 @@ class Query:
                 with suppress(duckdb.Error):  # it was closed meanwhile
                     connection.interrupt()
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Makes DuckDB's errors ours."""
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            if self._failure is not None:
+                raise self._failure from error
+            raise InvalidArgument(sentence(error, self._entities)) from error
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        parsed = _parsed(connection, self._query)
+        if parsed is None:
+            known = list(self._entities())
+            self._entities = lambda: known  # asked for where an interrupt ends the wait
+            self._names = {name for name in (*known, EVERYTHING) if name in self._query}
+            self._pivots = True
+        elif "tables" in _names(parsed, "SHOW_REF"):
+            self._listed = sorted({*self._entities(), EVERYTHING})
+        else:
+            self._names = _names(parsed, "BASE_TABLE")
+            self._bind(lambda: connection.execute(f"EXPLAIN {self._query}"))
+            connection.begin()  # in which the time is one
+            self._wanted = needed(connection, self._query, self._tables.marks, parsed)
+
     def _answer(self, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
         import polars as pl
 
-        parsed = _parsed(connection, self._query)
-        if parsed is not None and "tables" in _names(parsed, "SHOW_REF"):
-            return pl.DataFrame({"name": sorted({*self._entities(), EVERYTHING})})
-        self._names = _names(parsed, "BASE_TABLE") if parsed else self._named()
-        if parsed is None:
-            self._bind(connection, lambda: connection.sql(self._query))
-            wanted = {table: Needed.all() for table in self._tables.marks}
-        else:
-            self._bind(connection, lambda: connection.execute(f"EXPLAIN {self._query}"))
-            connection.begin()  # in which the time is one
-            wanted = needed(connection, self._query, self._tables.marks, parsed)
-        for table, wants in wanted.items():
+        if self._listed is not None:
+            return pl.DataFrame({"name": self._listed})
+        if self._pivots:
+            self._bind(lambda: connection.sql(self._query))  # which runs a part of it
+            self._wanted = {table: Needed.all() for table in self._tables.marks}
+        for table, wants in self._wanted.items():
             self._fill(connection, table, wants)
         relation = connection.sql(self._query)
         return _frame(relation.to_arrow_table(), relation.types)
 
-    def _bind(self, connection: duckdb.DuckDBPyConnection, attempt: Callable[[], object]) -> None:
+    def _bind(self, attempt: Callable[[], object]) -> None:
         """Attempts it until all tables are there that it asks for, empty."""
         import duckdb
 
@@ -157,7 +187,8 @@ class Query:
                 if name is None or name in self._tables.marks:
                     raise
                 self._check(name)
-                self._tables.add(connection, name)
+                assert self._connection is not None
+                self._tables.add(self._connection, name)
                 self._check_spelling()
 
     def _check(self, name: str) -> None:
@@ -167,10 +198,6 @@ class Query:
         if name not in known:
             there = f"there are {', '.join([*known, EVERYTHING])}" if known else "there are no events yet"
             raise InvalidArgument(f"there is no table {name!r}{near(name, [*known, EVERYTHING])}; {there}")
-
-    def _named(self) -> set[str]:
-        """The tables that a query names, by its text."""
-        return {name for name in (*self._entities(), EVERYTHING) if name in self._query}
 
     def _check_spelling(self) -> None:
         """Whether two names that the query has are one for SQL."""
@@ -188,7 +215,7 @@ class Query:
         if bounds.empty or self._stopped:
             return
         entity = bounds.entity(ALL if table == EVERYTHING else table)
-        stream = self._stream(entity, columns=wants.listed, **bounds.options())
+        stream = self._held.enter_context(self._stream(entity, columns=wants.listed, **bounds.options()))
         self._streams.append(stream)
         reader = pa.RecordBatchReader.from_batches(stream.schema, self._batches(stream))
         self._tables.fill(connection, table, reader, often=wants.often)
@@ -254,6 +281,10 @@ def _column(name: str, beneath: dict[str, str]) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _parsed(connection: duckdb.DuckDBPyConnection, query: str) -> Any:

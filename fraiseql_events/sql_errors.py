@@ -16,6 +16,7 @@ _FIELD: Final = re.compile(r"Cannot extract field '(?P<name>.+?)' from expressio
 _TEXT_VALUE: Final = re.compile(r"(VARCHAR|STRING_LITERAL)(?s:.*)explicit")
 _FUNCTION: Final = re.compile(r"Function with name (?P<name>.+) does not exist")
 _ALIAS: Final = re.compile(r'Referenced table "(?P<name>.+?)" not found')
+_MEMORY: Final = re.compile(r"(?:allocate|pin) (?:block|data).*\((?:.*)/(?P<limit>[\d.]+ \w+) used\)")
 _CANDIDATES: Final = re.compile(r"^(?:Candidate bindings|Candidate tables|Did you mean):? (.*)$", re.MULTILINE)
 
 
@@ -37,6 +38,8 @@ def sentence(error: object, entities: Callable[[], Iterable[str]]) -> str:
         said = f"data is JSON as text: write {_path(found['name'])}"
     elif _TEXT_VALUE.search(text):
         said = f"{_first_line(text)}; a number of data is written (data->>'$.total')::double"
+    elif found := _MEMORY.search(text):
+        said = f"it takes more than {found['limit']} of memory at once: ask for fewer columns or a shorter time"
     elif found := _FUNCTION.search(text):
         said = f"there is no function {found['name']}{near(found['name'], candidates)}"
     elif found := _ALIAS.search(text):

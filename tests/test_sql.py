@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -11,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fraiseql_events import EventClient, InvalidArgument, Service
+from fraiseql_events import EventClient, InvalidArgument, ServerUnavailable, Service, sql
 from fraiseql_events.duck import connect
 from fraiseql_events.event import LOG_SCHEMA
 from tests.mixed import an_event
+from tests.waiting import until
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 PIVOTED = [("u-0", 25, 9), ("u-1", 25, 8), ("u-2", 25, 8)]
@@ -285,3 +292,48 @@ def test_any_query_is_answered_as_over_the_whole_tables(
     client: EventClient, whole: Callable[[str], list[Any]], query: str
 ) -> None:
     assert sorted(client.sql(query).rows(), key=repr) == sorted(map(tuple, whole(query)), key=repr)
+
+
+ENDLESS = """select count(*) as n from events, range(100000000) a, range(100000000) b
+             where hash(event_id || a.range) = 0"""
+
+
+def folders() -> list[Path]:
+    """Where queries put what they cannot hold."""
+    return list(Path(tempfile.gettempdir()).glob("fraiseql-events-sql-*"))
+
+
+@pytest.mark.parametrize(
+    "query", [ENDLESS, f"pivot ({ENDLESS.replace('count(*)', 'event_type, a.range')}) on event_type"]
+)
+def test_a_query_that_is_interrupted_ends_within_a_second_and_leaves_nothing(client: EventClient, query: str) -> None:
+    before = folders()
+    threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT]).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        client.sql(query)
+    assert 1 <= time.monotonic() - began < 2
+    until(lambda: client.status()["streams"] == 0, 2)
+    assert not [thread for thread in threading.enumerate() if thread.name == "fraiseql-events-call"]
+    assert folders() == before
+    assert client.sql("select count(*) from events").item() == 100
+
+
+def test_a_query_that_fails_while_it_reads_leaves_no_stream(filled: Callable[..., Service]) -> None:
+    lines = b"\n".join(event(number) for number in range(1_000))
+    service = filled(*[lines] * 50)
+    for query in ("select max(data::int) from events", "select max(a.data::int) from events a, events b"):
+        with pytest.raises(InvalidArgument, match="Could not convert string"):
+            EventClient(service.url).sql(query)
+    until(lambda: service.status()["streams"] == 0, 2)
+
+
+def test_a_server_that_does_not_answer_is_told_as_such() -> None:
+    with pytest.raises(ServerUnavailable, match="no server answers"):
+        EventClient("grpc://127.0.0.1:1").sql("select count(*) from events")
+
+
+def test_a_query_that_cannot_do_with_the_memory_says_so(client: EventClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "MEMORY_LIMIT", "5MiB")
+    with pytest.raises(InvalidArgument, match=r"more than 5.0 MiB of memory at once: ask for fewer columns"):
+        client.sql("select count(distinct hash(range)) from range(10000000)")
