@@ -228,8 +228,8 @@ class EventClient(Closing):
     def scan(self, entity: str, *, payload: Payload | None = None) -> pl.LazyFrame:
         """Events as a Polars LazyFrame with their offsets, read when it is collected.
 
-        What a condition says of times, dates, offsets and types, the columns and ``head`` are asked of the server; all
-        else is done here. A time that ``timestamp`` is compared with may be of any zone; without one it is UTC.
+        What a condition says of times, offsets and types, the columns and ``head`` are asked of the server; all else is
+        done here. A time that ``timestamp`` is compared with may be of any zone; without one it is UTC.
 
         Args:
             entity: an entity type, or ``"*"``.
@@ -291,8 +291,9 @@ class EventClient(Closing):
     def sql(self, query: str) -> pl.DataFrame:
         """The answer of DuckDB to a SELECT over entity types as tables; ``events`` is all of them.
 
-        Only the columns that it needs are read, and of one table only the range of times. JSON is read with DuckDB's
-        functions: ``data->>'$.total'``. Times are UTC.
+        Only the columns that it needs are read, and the rows of which its conditions on times, offsets and types can be
+        true. JSON is read with DuckDB's functions: ``data->>'$.total'``. Times are UTC; whole numbers of 128 bits, such
+        as sums, are Int64 where all fit, else Int128. DuckDB holds 1 GiB, and puts more into temporary files.
 
         Raises:
             InvalidArgument: it is no SELECT, or there is no such entity type.
