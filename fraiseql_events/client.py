@@ -231,11 +231,15 @@ class EventClient(Closing):
     def scan(self, entity: str, *, payload: Payload | None = None) -> pl.LazyFrame:
         """Events as a Polars LazyFrame with their offsets, read when it is collected.
 
-        A range of times, one event type, the columns and ``head`` are asked of the server; all else is done here.
+        What a condition says of times, offsets and types, the columns and ``head`` are asked of the server; all else is
+        done here. A time that ``timestamp`` is compared with may be of any zone; without one it is UTC.
 
         Args:
             entity: an entity type, or ``"*"``.
             payload: typed columns, as for `stream`.
+
+        Raises:
+            InvalidArgument: when it is collected: Polars cannot ask a condition.
 
         Example:
             >>> EventClient(url).scan("Order").filter(pl.col("event_type") == "Order.Created").collect().height
@@ -244,12 +248,12 @@ class EventClient(Closing):
         whole = self.stream(entity, columns=[*SCHEMA.names, "offset"], payload=payload)
         fields = {field.name: field for field in whole.schema if field.name not in LOG_SCHEMA.names}
 
-        def open_stream(columns: list[str], **wanted: Any) -> EventStream[pl.DataFrame]:
+        def open_stream(only: str, columns: list[str], **wanted: Any) -> EventStream[pl.DataFrame]:
             own = [name for name in columns if name not in fields]
             typed = {path_of(name): fields[name].type for name in columns if name in fields}
-            return self.stream(entity, columns=own or ["offset"], payload=typed or None, progress=False, **wanted)
+            return self.stream(only, columns=own or ["offset"], payload=typed or None, progress=False, **wanted)
 
-        return lazy_frame(open_stream, whole.schema)
+        return lazy_frame(open_stream, entity, whole.schema)
 
     @takes()
     def live(
@@ -291,8 +295,9 @@ class EventClient(Closing):
     def sql(self, query: str) -> pl.DataFrame:
         """The answer of DuckDB to a SELECT over entity types as tables; ``events`` is all of them.
 
-        Only the columns that it needs are read, and of one table only the range of times. JSON is read with DuckDB's
-        functions: ``data->>'$.total'``. Times are UTC.
+        Only the columns that it needs are read, and the rows of which its conditions on times, offsets and types can be
+        true. JSON is read with DuckDB's functions: ``data->>'$.total'``. Times are UTC; whole numbers of 128 bits, such
+        as sums, are Int64 where all fit, else Int128. DuckDB holds 1 GiB, and puts more into temporary files.
 
         Raises:
             InvalidArgument: it is no SELECT, or there is no such entity type.

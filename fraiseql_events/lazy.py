@@ -1,128 +1,224 @@
-"""Events as a Polars LazyFrame: what a query asks of times, event types, columns and rows is asked of the server."""
+"""Events as a Polars LazyFrame: what a query asks of times, offsets, types, columns and rows is asked of the server."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from fraiseql_events.timestamps import EPOCH
+from fraiseql_events.bounds import NOTHING, Bounds, between
+from fraiseql_events.errors import InvalidArgument
+from fraiseql_events.timestamps import DAY
 
 if TYPE_CHECKING:
     import polars as pl
 
     from fraiseql_events.stream import EventStream
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-_PER_SECOND: Final = {"Nanoseconds": 10**9, "Microseconds": 10**6, "Milliseconds": 10**3}
+_NANOSECONDS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000}
+_OPERATORS: Final = {"Gt": ">", "GtEq": ">=", "Lt": "<", "LtEq": "<=", "Eq": "=", "EqValidity": "="}
+_TURNED: Final = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "="}
+_COMPARED: Final = {*_OPERATORS, "NotEq", "NotEqValidity"}
+_UTC: Final = {"inner": "UTC"}
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a condition says of every event that it lets pass; it may say more.
-
-    Attributes:
-        start, end: the time is not before `start`, and before `end`.
-        event_type: the event type.
-    """
-
-    start: datetime | None = None
-    end: datetime | None = None
-    event_type: str | None = None
-
-    def both(self, other: Bounds) -> Bounds:
-        """What two conditions say together."""
-        starts = [each for each in (self.start, other.start) if each is not None]
-        ends = [each for each in (self.end, other.end) if each is not None]
-        return Bounds(max(starts, default=None), min(ends, default=None), self.event_type or other.event_type)
-
-
-def lazy_frame(open_stream: Callable[..., EventStream[pl.DataFrame]], schema: pa.Schema) -> pl.LazyFrame:
+def lazy_frame(open_stream: Callable[..., EventStream[pl.DataFrame]], entity: str, schema: pa.Schema) -> pl.LazyFrame:
     """A LazyFrame whose rows come from streams.
 
     Args:
-        open_stream: takes the ``start``, ``end``, ``event_types``, ``columns`` and ``limit`` of `EventClient.stream`.
+        open_stream: takes the entity type, the columns, and what `Bounds.options` gives.
+        entity: an entity type, or ``"*"``.
         schema: all columns.
     """
     import polars as pl
     from polars.io.plugins import register_io_source
 
+    empty = pl.DataFrame(schema.empty_table())
+
     def read(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
         wanted = with_columns or schema.names
-        needed = [*wanted, *(predicate.meta.root_names() if predicate is not None else ())]
+        condition = None if predicate is None else _checked(in_utc(predicate), empty)
+        needed = [*wanted, *(condition.meta.root_names() if condition is not None else ())]
         # Polars means the first rows of all, and the condition for these: a `head` behind a filter stays with Polars
-        bounds = Bounds() if predicate is None or n_rows is not None else bounds_of(predicate)
-        if bounds.start is not None and bounds.end is not None and bounds.start >= bounds.end:
+        bounds = Bounds() if condition is None or n_rows is not None else bounds_of(condition)
+        if bounds.empty:
             return
-        with open_stream(
-            start=bounds.start,
-            end=bounds.end,
-            event_types=None if bounds.event_type is None else [bounds.event_type],
-            columns=[name for name in schema.names if name in needed],
-            limit=n_rows,
-        ) as stream:
+        options = bounds.options() if n_rows is None else {"limit": n_rows}
+        columns = [name for name in schema.names if name in needed]
+        with open_stream(bounds.entity(entity), columns, **options) as stream:
             for frame in stream:
-                yield (frame if predicate is None else frame.filter(predicate)).select(wanted)
+                yield (frame if condition is None else frame.filter(condition)).select(wanted)
 
-    frame = pl.DataFrame(schema.empty_table())
-    return register_io_source(read, schema=frame.schema, is_pure=False)
+    return register_io_source(read, schema=empty.schema, is_pure=False)
+
+
+def in_utc(predicate: pl.Expr) -> pl.Expr:
+    """The condition with each time that `timestamp` is compared with in UTC: without a zone it is so already."""
+    import polars as pl
+
+    try:
+        node = json.loads(predicate.meta.serialize(format="json"))
+        return pl.Expr.deserialize(json.dumps(node).encode(), format="json") if _convert(node) else predicate
+    except (AttributeError, ValueError, TypeError, KeyError, IndexError, pl.exceptions.PolarsError):
+        return predicate  # another spelling of Polars' own
+
+
+def _convert(node: Any) -> bool:
+    """Puts the times of a condition into UTC; whether there were any others."""
+    if not isinstance(node, dict | list):
+        return False
+    changed = [_convert(each) for each in (node.values() if isinstance(node, dict) else node)]
+    operands = _operands(node) if isinstance(node, dict) else []
+    if {"Column": "timestamp"} in operands:
+        for each in operands:
+            moment = each.get("Literal", {}).get("Scalar", {}).get("Datetime")
+            if moment is not None and moment[2] != _UTC:
+                moment[2] = _UTC  # the number is one of UTC in any zone
+                changed.append(True)
+    return any(changed)
+
+
+def _operands(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is compared with one another."""
+    if "BinaryExpr" in node and node["BinaryExpr"]["op"] in _COMPARED:
+        return [node["BinaryExpr"]["left"], node["BinaryExpr"]["right"]]
+    if "Function" in node and "IsBetween" in _boolean(node):
+        return list(node["Function"]["input"])
+    return []
+
+
+def _boolean(node: dict[str, Any]) -> dict[str, Any]:
+    """A function that says yes or no, by its name."""
+    function = node["Function"]["function"]
+    found = function.get("Boolean") if isinstance(function, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _checked(condition: pl.Expr, empty: pl.DataFrame) -> pl.Expr:
+    """The condition, once it is seen that it can be asked."""
+    import polars as pl
+
+    try:
+        empty.filter(condition)
+    except pl.exceptions.SchemaError as error:
+        said = str(error).splitlines()[0]
+        raise InvalidArgument(
+            f"this condition cannot be asked: {said}; timestamp is in UTC, so write a time as "
+            "datetime(2026, 1, 31, 12, tzinfo=UTC)"
+        ) from error
+    return condition
 
 
 def bounds_of(predicate: pl.Expr) -> Bounds:
-    """What a condition says of the time and the event type, as far as it is understood."""
+    """What a condition says of times, offsets and types, as far as it is understood."""
     try:
         return _bounds(json.loads(predicate.meta.serialize(format="json")))
-    except (AttributeError, ValueError, TypeError, KeyError, IndexError, OverflowError):
+    except (AttributeError, ValueError):
         return Bounds()  # another spelling of Polars' own: then all is read, and filtered here
 
 
 def _bounds(node: Any) -> Bounds:
+    import polars as pl
+
+    try:
+        return _understood(node)
+    except (AttributeError, ValueError, TypeError, KeyError, IndexError, OverflowError, pl.exceptions.PolarsError):
+        return Bounds()
+
+
+def _understood(node: Any) -> Bounds:
     if "BinaryExpr" in node:
         left, operator, right = (node["BinaryExpr"][name] for name in ("left", "op", "right"))
         if operator == "And":
             return _bounds(left).both(_bounds(right))
-        if "Column" in left:
-            return _comparison(left["Column"], operator, right)
-        if "Column" in right:
-            return _comparison(right["Column"], _TURNED.get(operator, ""), left)
-    elif "Function" in node and "IsBetween" in node["Function"]["function"].get("Boolean", {}):
-        column, low, high = node["Function"]["input"]
-        closed = node["Function"]["function"]["Boolean"]["IsBetween"]["closed"]
-        above = "GtEq" if closed in ("Both", "Left") else "Gt"
-        below = "LtEq" if closed in ("Both", "Right") else "Lt"
-        return _comparison(column["Column"], above, low).both(_comparison(column["Column"], below, high))
-    return Bounds()
+        if operator == "Or":
+            return _bounds(left).either(_bounds(right))
+        written = _OPERATORS[operator]
+        if _is_constant(left):
+            return _comparison(right, _TURNED[written], left)
+        return _comparison(left, written, right)
+    if node.get("Literal") == {"Scalar": {"Boolean": False}}:
+        return NOTHING
+    column, *rest = node["Function"]["input"]
+    function = _boolean(node)
+    if "IsIn" in function:
+        return _comparison(column, "=", rest[0])
+    closed = function["IsBetween"]["closed"]
+    above = _comparison(column, ">=" if closed in ("Both", "Left") else ">", rest[0])
+    return above.both(_comparison(column, "<=" if closed in ("Both", "Right") else "<", rest[1]))
 
 
-_TURNED: Final = {"Gt": "Lt", "GtEq": "LtEq", "Lt": "Gt", "LtEq": "GtEq", "Eq": "Eq"}
+def _comparison(left: Any, operator: str, right: Any) -> Bounds:
+    """What is so where a column compares so with a value, or with one of a list."""
+    import polars as pl
 
-
-def _comparison(column: str, operator: str, value: Any) -> Bounds:
-    literal = value["Literal"]["Scalar"]
-    if column == "event_type" and operator == "Eq":
-        return Bounds(event_type=literal["String"])
-    if column != "timestamp":
+    column, unit = _column(left)
+    values = _values(right)
+    if values.dtype == pl.Null or values.is_empty():
         return Bounds()
-    number, unit, *_ = literal["Datetime"]
-    moment, left = _moment(number, _PER_SECOND[unit])
-    start, end = Bounds(start=moment), Bounds(end=moment)
-    after = moment + _MICROSECOND
-    return {
-        "GtEq": replace(start, start=after) if left else start,
-        "Gt": replace(start, start=after),
-        "Lt": replace(end, end=after) if left else end,
-        "LtEq": replace(end, end=after),
-        "Eq": Bounds(moment, after),
-    }.get(operator, Bounds())
+    if column in ("event_type", "entity_type"):
+        if operator != "=" or values.dtype != pl.String:
+            return Bounds()
+        types = frozenset(values)
+        return Bounds(event_types=types) if column == "event_type" else Bounds(entity_types=types)
+    low, high = _whole(values, column, unit)
+    first, second = between(operator, low, high, unit)
+    return Bounds(start=first, end=second) if column == "timestamp" else Bounds(first=first, stop=second)
 
 
-def _moment(number: int, per_second: int) -> tuple[datetime, int]:
-    """A time in whole microseconds, and what is left of it."""
-    micros, left = divmod(number * 10**6, per_second)
-    return EPOCH + timedelta(microseconds=micros), left
+def _column(node: Any) -> tuple[str, int]:
+    """A column that a bound can be put to, and what its value is counted in: a time is in microseconds."""
+    if "Column" in node:
+        column = node["Column"]
+        if column not in ("timestamp", "offset", "event_type", "entity_type"):
+            raise KeyError(column)
+        return column, 1
+    if "Cast" in node:
+        is_date = node["Cast"]["dtype"] == {"Literal": "Date"}
+        inner = node["Cast"]["expr"]
+    else:
+        (inner,), function = node["Function"]["input"], node["Function"]["function"]["TemporalExpr"]
+        is_date = function == "Date"
+        if not is_date and "ConvertTimeZone" in function and inner == {"Column": "timestamp"}:
+            return "timestamp", 1
+    if not is_date or inner != {"Column": "timestamp"}:
+        raise KeyError("no date of the time")
+    return "timestamp", DAY
+
+
+def _is_constant(node: Any) -> bool:
+    return "Literal" in node or (
+        "Function" in node and node["Function"]["input"] and all(map(_is_constant, node["Function"]["input"]))
+    )
+
+
+def _values(node: Any) -> pl.Series:
+    """The value of a constant, or those of a list, without nulls."""
+    import polars as pl
+
+    expression = pl.Expr.deserialize(json.dumps(node).encode(), format="json")
+    if expression.meta.root_names():
+        raise ValueError("no constant")
+    found = pl.select(expression).to_series()
+    if len(found) != 1:
+        raise ValueError("no single value")
+    return (found.explode() if isinstance(found.dtype, pl.List) else found).drop_nulls()
+
+
+def _whole(values: pl.Series, column: str, unit: int) -> tuple[int, int]:
+    """The least value and the greatest, in what the column counts: rounded down, and up."""
+    import polars as pl
+
+    is_offset, is_date = column == "offset" and values.dtype.is_integer(), unit == DAY and values.dtype == pl.Date
+    if is_offset or is_date:
+        numbers = values.to_physical()
+        return int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    if column != "timestamp" or unit != 1 or not isinstance(values.dtype, pl.Datetime):
+        raise ValueError("a value of another kind")
+    scale = _NANOSECONDS[values.dtype.time_unit]
+    low, high = (int(each) * scale for each in (values.to_physical().min(), values.to_physical().max()))  # type: ignore[arg-type]
+    return low // 1_000, -(-high // 1_000)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fraiseql_events import Service, serve
+from fraiseql_events import EventStream, Service, serve
 from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.embedded import EmbeddedNats
 from fraiseql_events.bridge.publisher import Message, publish
@@ -74,3 +75,22 @@ def filled(start: Callable[..., Service], send: Callable[..., int]) -> Callable[
         return service
 
     return filled
+
+
+@pytest.fixture
+def rows_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many rows streams have brought since it was asked last."""
+    streams: list[EventStream[Any]] = []
+    start = EventStream._start
+
+    def note(stream: EventStream[Any]) -> None:
+        streams.append(stream)
+        start(stream)
+
+    def rows() -> int:
+        found = sum(stream.rows for stream in streams)
+        streams.clear()
+        return found
+
+    monkeypatch.setattr(EventStream, "_start", note)
+    return rows

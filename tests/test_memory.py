@@ -99,6 +99,35 @@ def test_five_million_events_take_the_memory_of_half_a_million(tmp_path: Path) -
         assert large_client <= 1.3 * client, said
 
 
+ASK = """
+import os, sys
+from fraiseql_events import EventClient, sql
+from tests.processes import peak_memory
+sql.MEMORY_LIMIT = sys.argv[2]
+asked = EventClient(sys.argv[1])
+for query in ("select count(*) from events a join events b on a.data = b.data",
+              "select count(*) from (select row_number() over (order by data) as n from events) where n > 1"):
+    print(asked.sql(query).item())
+print(peak_memory(os.getpid()))
+"""
+
+
+def test_a_query_over_more_than_it_may_hold_puts_the_rest_into_files(tmp_path: Path) -> None:
+    count, peaks = 1_000_000, []
+    fill(tmp_path, count)
+    with Serve("--embedded", "--store", tmp_path) as serve:
+        url = serve.wait_until_ready()
+        for limit in ("64MiB", "8GiB"):
+            command = [sys.executable, "-c", ASK, url, limit]
+            done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=200)
+            assert done.returncode == 0, done.stderr
+            *answers, peak = map(int, done.stdout.split())
+            assert answers == [count, count - 1]
+            peaks.append(peak >> 20)
+    limited, free = peaks
+    assert limited + 200 < free, f"MiB: {limited}, {free}"
+
+
 WITHOUT_PANDAS = """
 import sys
 from fraiseql_events import cli

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -29,16 +29,31 @@ MOST_RATE: Final = 5_000
 DEFAULT_RATE: Final = 20
 _TICK: Final = 0.05
 _DAY: Final = 86_400
-#: Of an order come three changes more, and of ten changes six and a half are new orders.
-_EVENTS_PER_CHANGE: Final = 2.8
+#: It opens at nine in the morning: about as much happens then as on an average.
+_OPENS: Final = START + timedelta(hours=9)
+
+
+def check(rate: float, day: float) -> None:
+    """Whether a shop can be so.
+
+    Raises:
+        InvalidArgument: the rate is none that it can keep, or the day is too short.
+    """
+    if not 0 < rate <= MOST_RATE:
+        raise InvalidArgument(f"the rate {rate:g} must be more than 0, and {MOST_RATE:,} events a second at the most")
+    if not SHORTEST_DAY <= day <= _DAY:
+        raise InvalidArgument(f"the day {day:g} must have {SHORTEST_DAY:g} to {_DAY:,} seconds")
 
 
 class LiveShop(Closing):
     """A shop that is open until it is closed.
 
+    What it does depends on its arguments, and on how many messages the stream has had when it opens: one that opens
+    again repeats nothing. What an earlier one had not delivered is not delivered.
+
     Args:
         nats: the NATS server to publish to.
-        rate: events a second, on an average; by day and night it goes up and down.
+        rate: events a second, on an average: half as many at night, and twice as many in a sale.
         seed: another one makes another shop.
         day: how many seconds its days take.
 
@@ -47,12 +62,7 @@ class LiveShop(Closing):
     """
 
     def __init__(self, nats: str, *, rate: float = DEFAULT_RATE, seed: int = 1, day: float = DAY_SECONDS) -> None:
-        if not 0 < rate <= MOST_RATE:
-            raise InvalidArgument(
-                f"the rate {rate:g} must be more than 0, and {MOST_RATE:,} events a second at the most"
-            )
-        if not SHORTEST_DAY <= day <= _DAY:
-            raise InvalidArgument(f"the day {day:g} must have {SHORTEST_DAY:g} to {_DAY:,} seconds")
+        check(rate, day)
         self.rate, self.seed, self.day = rate, seed, day
         self.published = 0
         self._nats = nats
@@ -80,15 +90,14 @@ class LiveShop(Closing):
         client = await connect(self._nats, name="fraiseql-events shop")
         try:
             options = StreamOptions(nats=self._nats)
-            if await find_stream(client, options) is None:
-                await create_stream(client, options)
-            await self._keep_open(client)
+            found = await find_stream(client, options) or await create_stream(client, options)
+            await self._keep_open(client, found.state.last_seq)
             await client.flush()
         finally:
             await client.close()
 
-    async def _keep_open(self, client: BulkClient) -> None:
-        due = self._events()
+    async def _keep_open(self, client: BulkClient, opening: int) -> None:
+        due = happening(rate=self.rate, seed=self.seed, day=self.day, opening=opening)
         moment, event = next(due)
         while not self._closing.is_set():
             frames = []
@@ -101,11 +110,11 @@ class LiveShop(Closing):
                 self.published += len(frames)
             await asyncio.sleep(_TICK)
 
-    def _events(self) -> Iterator[tuple[float, Event]]:
-        """The shop's changes, each with the moment (seconds since the epoch) at which it happens here."""
-        began, speed = time.time(), _DAY / self.day
-        per_day = max(1, round(self.rate * self.day / _EVENTS_PER_CHANGE))
-        for event in Shop(self.seed, per_day=per_day, story=True):
-            passed = (datetime.fromisoformat(event["timestamp"]) - START).total_seconds() / speed
-            now = datetime.fromtimestamp(began + passed, UTC).isoformat(timespec="microseconds")
-            yield began + passed, event | {"timestamp": now.replace("+00:00", "Z")}
+
+def happening(*, rate: float, seed: int, day: float, opening: int) -> Iterator[tuple[float, Event]]:
+    """The changes of a shop that opens now, each with the moment (seconds since the epoch) at which it happens here."""
+    began, speed = time.time(), _DAY / day
+    for event in Shop(seed, per_day=rate * day, start=_OPENS, opening=opening):
+        passed = (datetime.fromisoformat(event["timestamp"]) - _OPENS).total_seconds() / speed
+        now = datetime.fromtimestamp(began + passed, UTC).isoformat(timespec="microseconds")
+        yield began + passed, event | {"timestamp": now.replace("+00:00", "Z")}

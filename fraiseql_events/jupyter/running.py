@@ -19,7 +19,7 @@ from fraiseql_events.closing import Closing
 from fraiseql_events.errors import ServiceError
 from fraiseql_events.flight.server import check_free, parse_listen
 from fraiseql_events.jupyter.beside import END_SECONDS
-from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
+from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop, check
 from fraiseql_events.lifeline import hold_alone
 from fraiseql_events.served import announce, withdraw
 from fraiseql_events.service import DEFAULT_LISTEN, DEFAULT_STORE, Service, ServiceOptions
@@ -260,9 +260,10 @@ class Kernel:
             day = (DAY_SECONDS if before is None else before.day) if day is None else day
             if before is not None and (rate, seed, day) == (before.rate, before.seed, before.day):
                 return before
-            self.shop = LiveShop(running.status()["nats"], rate=rate, seed=seed, day=day)
+            check(rate, day)
             if before is not None:
-                before.close()
+                before.close()  # the next one opens behind its last event
+            self.shop = LiveShop(running.status()["nats"], rate=rate, seed=seed, day=day)
             self._wait_for_an_order(running)
             return self.shop
 
@@ -306,7 +307,7 @@ class Kernel:
 
     @staticmethod
     def _wait_for_an_order(running: Running) -> None:
-        """A shop opens at midnight, when little happens: the next cell may ask for orders."""
+        """Of few events a second the first may be no order: the next cell may ask for one."""
         end = time.monotonic() + FIRST_ORDER_SECONDS
         while "Order" not in running.status()["entities"] and time.monotonic() < end:
             time.sleep(0.05)

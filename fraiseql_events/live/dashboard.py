@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError
 from fraiseql_events.live.picture import Caption, picture
-from fraiseql_events.live.window import Look, Window
+from fraiseql_events.live.window import Look, Name, Own, Window
 from fraiseql_events.progress import in_notebook
 from fraiseql_events.stream import EventStream
 
@@ -133,14 +133,21 @@ class Live(Closing):
         self.stop()
 
     def totals(self) -> pl.DataFrame:
-        """Of each group the events, and of `value` how many there were and their sum: the largest group first."""
+        """Of each group the events, and of `value` how many there were and their sum: the largest group first.
+
+        The group of the events without the field is null. Those behind the 200 groups that came first are together
+        ``"others"``, or ``"(others)"`` where a group is called so itself.
+        """
         import polars as pl
 
         with self._lock:
-            rows = [(name, each.events, each.values, each.total) for name, each in self._window.totals().items()]
+            totals = self._window.totals()
+        rest = Own.OTHERS.value if Own.OTHERS.value not in totals else f"({Own.OTHERS.value})"
+        names: dict[Name, str | None] = {Own.NONE: None, Own.OTHERS: rest}
+        rows = [(names.get(name, str(name)), each.events, each.values, each.total) for name, each in totals.items()]
         schema = {self._wanted.by[1]: pl.String, "events": pl.Int64, "values": pl.Int64, "sum": pl.Float64}
-        totals = pl.DataFrame(rows, schema=schema, orient="row")
-        return totals if self._wanted.value is not None else totals.drop("values", "sum")
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        return frame if self._wanted.value is not None else frame.drop("values", "sum")
 
     def picture(self) -> str:
         """What it looks like now, as SVG."""

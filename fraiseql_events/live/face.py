@@ -7,11 +7,16 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import ipywidgets as widgets
+from ipykernel.comm import Comm
+from ipykernel.jsonutil import json_clean
+from ipykernel.kernelbase import Kernel
 from IPython.display import display
 
 #: A view that goes comes again at once where a cell is moved; so long it is waited for.
 GONE_SECONDS: Final = 5.0
 _VIEW: Final = "application/vnd.jupyter.widget-view+json"
+#: Of the messages between a widget and its page.
+_PROTOCOL: Final = "2.1.0"
 
 
 class Shown(Protocol):
@@ -42,10 +47,8 @@ class Face:
         self._stop = widgets.Button(description="Stop", icon="stop", tooltip="end the stream; the picture stays")
         self._pause.on_click(lambda _: shown.resume() if self._pause.description == "Resume" else shown.pause())
         self._stop.on_click(lambda _: shown.stop())
-        self._box = widgets.VBox([self._picture, widgets.HBox([self._pause, self._stop])])
+        self._box = _opened([self._picture, widgets.HBox([self._pause, self._stop])])
         self._timer: threading.Timer | None = None
-        # from 0 on the browser counts the views: when the last one is gone, nobody looks any more
-        self._box._view_count = 0
         self._box.observe(self._count_views, "_view_count")
         self._display: Any = None
 
@@ -80,7 +83,7 @@ class Face:
 
     def _count_views(self, change: dict[str, Any]) -> None:
         self._forget_timer()
-        if change["new"] == 0:
+        if change["new"] <= 0:  # below where the page has lost the kernel meanwhile, and asked anew
             self._timer = threading.Timer(GONE_SECONDS, self._gone, [self])
             self._timer.daemon = True
             self._timer.start()
@@ -89,6 +92,39 @@ class Face:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+
+
+class _Box(widgets.VBox):  # type: ignore[misc]
+    """A box whose views are counted by the page, from 0 on: when the last one is gone, nobody looks any more."""
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """A page that asks for all is new: what an earlier one has counted went with it."""
+        state: dict[str, Any] = super().get_state(key, drop_defaults)
+        return state | {"_view_count": 0} if key is None else state
+
+
+class _OfNoCell(Comm):
+    """A channel that is opened, but by no cell.
+
+    What a cell opens, nbclient keeps in the notebook that it runs. Then nbconvert shows a widget without a kernel, with
+    scripts of others, and not the picture.
+    """
+
+    def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, *more: Any, **keys: Any) -> None:
+        """Sends a message to the page."""
+        if msg_type != "comm_open":
+            super().publish_msg(msg_type, data, metadata, *more, **keys)
+            return
+        kernel: Any = Kernel.instance()
+        content = json_clean({"data": data, "comm_id": self.comm_id, **keys})
+        kernel.session.send(kernel.iopub_socket, msg_type, content, metadata=metadata, parent={}, ident=self.topic)
+
+
+def _opened(children: list[widgets.Widget]) -> _Box:
+    channel = _OfNoCell(target_name="jupyter.widget", primary=False)
+    box = _Box(children, comm=channel, _view_count=0)
+    channel.open({"state": box.get_state(), "buffer_paths": []}, {"version": _PROTOCOL})
+    return box
 
 
 def _still(picture: str, text: str) -> dict[str, str]:

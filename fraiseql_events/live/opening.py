@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from fraiseql_events.errors import InvalidArgument
 from fraiseql_events.event import SCHEMA
 from fraiseql_events.payload import fields_of, takes_each
 from fraiseql_events.time_range import Time
+from fraiseql_events.timestamps import EPOCH
 
 if TYPE_CHECKING:
     from fraiseql_events.live.dashboard import Live
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
 #: The columns that can tell groups apart; any other name is a field of `data`.
 _GROUPS: Final = tuple(name for name in SCHEMA.names if name not in ("event_id", "timestamp", "data"))
 _COLUMNS: Final = ("offset", "timestamp", "event_type", "entity_id")
-#: So many events before the newest are looked at for the first chart, or more where more happens.
-_LEAST_BEFORE: Final = 10_000
+#: So many events before the newest are looked at for the first chart, at the most.
 _MOST_BEFORE: Final = 500_000
 _LONGEST_SECONDS: Final = 31 * 86_400
 
@@ -55,17 +56,19 @@ def open_live(
         "progress": False,
     }
     stream(entity, start, **options)  # what is wrong is said before the server is asked
-    found = status()
+    goal = int(status()["offset"]) - 1
+    since = time.time_ns() // 1000 - round(seconds * 1_000_000) if start is None else None
     wanted = Wanted(
         entity="all entity types" if entity == "*" else entity,
         value=None if value is None or summed is None else (summed, value),
         by=(group, by),
         seconds=seconds,
-        since=time.time_ns() // 1000 - round(seconds * 1_000_000) if start is None else None,
-        goal=found["offset"] - 1,
+        since=since,
+        goal=goal,
     )
-    if start is None and (first := _begin(found, seconds)) > 0:
-        options["after_offset"] = first - 1
+    if since is not None and goal >= 0:
+        first = _first(partial(stream, entity, event_types=event_types), since, goal)
+        options["after_offset"] = max(first, goal + 1 - _MOST_BEFORE) - 1 if first > 0 else None
     return Live(partial(stream, entity, start, **options), wanted, lambda: int(status()["offset"]) - 1)
 
 
@@ -80,7 +83,15 @@ def _field(option: str, path: str, kind: pa.DataType, payload: dict[str, pa.Data
     return field.name
 
 
-def _begin(status: Mapping[str, Any], seconds: float) -> int:
-    """An offset that what the chart shows lies behind, if as much happened before as happens now."""
-    offset, rate = int(status["offset"]), float(status["events_per_second"])
-    return offset - min(_MOST_BEFORE, max(_LEAST_BEFORE, round(1.5 * seconds * rate)))
+def _first(stream: Callable[..., Any], since: int, goal: int) -> int:
+    """The offset of the first event that the chart shows; the one behind all that there are where it shows none.
+
+    Args:
+        stream: asks for events.
+        since: where the chart begins, in microseconds since the epoch.
+        goal: the newest offset.
+    """
+    begin = EPOCH + timedelta(microseconds=since)
+    with stream(start=begin, columns=["offset"], limit=1, frames="arrow", progress=False) as found:
+        first = next((int(batch["offset"][0].as_py()) for batch in found.batches()), goal + 1)
+    return min(first, goal + 1)

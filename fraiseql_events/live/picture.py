@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
 
-from fraiseql_events.live.window import BINS, Group, Look, Sums
-from fraiseql_events.timestamps import EPOCH
+from fraiseql_events.live.axis import marks
+from fraiseql_events.live.window import BINS, Group, Look, Own, Sums
 
 WIDTH: Final = 860
 HEIGHT: Final = 514
@@ -23,7 +23,6 @@ _FAINT: Final = "#6b6b6b"
 _LEFT, _TOP, _CHART_WIDTH, _CHART_HEIGHT = 64, 142, 496, 160
 _TABLE_TOP: Final = 352
 _ROW: Final = 16
-_TICKS: Final = 4
 #: Beyond these a chart could not be computed with.
 _TALLEST: Final = 1e200
 _LOWEST: Final = 1e-200
@@ -140,15 +139,17 @@ def _bars(series: list[tuple[float, float]], zero: float, scale: float) -> str:
 
 
 def _times(look: Look) -> Iterator[str]:
-    """Four marks below the chart, in UTC; the last is now."""
+    """Marks below the chart at round times, in UTC; it ends now."""
     first = (look.now // look.width - BINS + 1) * look.width
     span = look.width * BINS
-    form = "%H:%M:%S" if span < 86_400 * 1_000_000 else "%m-%d %H:%M"
-    for tick in range(_TICKS + 1):
-        x = _LEFT + _CHART_WIDTH * tick / _TICKS
-        moment = EPOCH + timedelta(microseconds=first + span * tick // _TICKS)
-        said = f"{moment:{form}}" + (" UTC" if tick == _TICKS else "")
-        yield _say(x, _TOP + _CHART_HEIGHT + 18, said, anchor="middle", colour=_FAINT)
+    bottom = _TOP + _CHART_HEIGHT
+    behind = 0.0
+    for moment, said in marks(first, span):
+        x = _LEFT + _CHART_WIDTH * (moment - first) / span
+        behind = x + 3.5 * len(said) + 4
+        yield f'<path d="M{x:.1f} {bottom}v4" stroke="{_FAINT}"/>'
+        yield _say(x, bottom + 18, said, anchor="middle", colour=_FAINT)
+    yield _say(behind, bottom + 18, "UTC", colour=_FAINT)
 
 
 def _legend(look: Look, caption: Caption) -> Iterator[str]:
@@ -157,7 +158,8 @@ def _legend(look: Look, caption: Caption) -> Iterator[str]:
     for number, group in enumerate(look.groups):
         y = _TOP + 8 + number * 22
         yield f'<rect x="{_LEGEND}" y="{y - 9}" width="11" height="11" rx="2" fill="{_colour(group)}"/>'
-        yield _say(_LEGEND + 18, y + 1, _cut(group.name, 20))
+        name = group.name.value if isinstance(group.name, Own) else _cut(group.name, 20)
+        yield _say(_LEGEND + 18, y + 1, name, own=isinstance(group.name, Own))
         figure = f"{group.sums.events:,}" + ("" if caption.value is None else f", {_number(group.sums.total)}")
         yield _say(WIDTH - 20, y + 1, figure, anchor="end")
 
@@ -217,12 +219,13 @@ def _cut(text: str, length: int) -> str:
 
 def _say(
     x: float, y: float, text: str, *, anchor: str = "", size: int = 0, bold: bool = False, mono: bool = False,
-    colour: str = _INK,
+    own: bool = False, colour: str = _INK,
 ) -> str:  # fmt: skip
     look = f' fill="{colour}"'
     look += f' text-anchor="{anchor}"' if anchor else ""
     look += f' font-size="{size}"' if size else ""
     look += ' font-weight="600"' if bold else ""
+    look += ' font-style="italic"' if own else ""
     look += ' font-family="ui-monospace,monospace"' if mono else ""
     return f'<text x="{x:.0f}" y="{y:.0f}"{look}>{_text(text)}</text>'
 

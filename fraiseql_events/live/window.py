@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,17 +16,24 @@ NEWEST: Final = 8
 MOST_GROUPS: Final = 200
 #: So many of them, the largest, have a colour of their own.
 COLOURED: Final = 6
-OTHERS: Final = "others"
 #: Of a name or a value that is text, so many characters are kept.
 MOST_TEXT: Final = 80
-#: What an event without the field is counted as.
-NONE: Final = "none"
 #: The rate is that of so many whole seconds.
 _RATE_SECONDS: Final = 5
 _SECOND: Final = 1_000_000
 _COLUMNS: Final = ("timestamp", "event_type", "entity_id")
 #: One that is more than so far ahead of the clock here is of a clock that is wrong.
 _AHEAD: Final = 2 * _SECOND
+
+
+class Own(Enum):
+    """Groups of the dashboard's own; a group of the data may be called the same, and is another one."""
+
+    NONE = "none"  #: of the events without the field
+    OTHERS = "others"  #: of those that are not told apart
+
+
+Name = str | Own
 
 
 @dataclass(slots=True)
@@ -47,7 +55,7 @@ class Sums:
 class Group:
     """A kind of events: its name, its colour (None: the others'), its sums in all and in each bin."""
 
-    name: str
+    name: Name
     colour: int | None
     sums: Sums
     bins: tuple[Sums, ...]
@@ -93,11 +101,11 @@ class Window:
     value: str | None = None
     misfits: int = 0
     sums: Sums = field(default_factory=Sums)
-    _groups: dict[str, Sums] = field(default_factory=dict)
-    _bins: dict[int, dict[str, Sums]] = field(default_factory=dict)
+    _groups: dict[Name, Sums] = field(default_factory=dict)
+    _bins: dict[int, dict[Name, Sums]] = field(default_factory=dict)
     _per_second: dict[int, int] = field(default_factory=dict)
     _newest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=NEWEST))
-    _colours: dict[str, int] = field(default_factory=dict)
+    _colours: dict[Name, int] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -120,11 +128,12 @@ class Window:
         inside = pc.and_(pc.greater(times, now - BINS * self.width), ahead)
         at = pc.if_else(inside, pc.min_element_wise(times, now), pa.scalar(now if live else None, pa.int64()))
         values = self._finite(batch.column(self.value)) if self.value else pa.nulls(batch.num_rows, pa.float64())
-        groups = pc.utf8_slice_codeunits(pc.fill_null(batch.column(self.by).cast(pa.string()), NONE), 0, MOST_TEXT)
+        groups = pc.utf8_slice_codeunits(batch.column(self.by).cast(pa.string()), 0, MOST_TEXT)
         table = pa.table({"bin": pc.divide(at, self.width), "group": groups, "value": values})
         counted = table.group_by(["bin", "group"]).aggregate([([], "count_all"), ("value", "count"), ("value", "sum")])
         for row in counted.to_pylist():
-            self._count(row["bin"], row["group"], row["count_all"], row["value_count"], row["value_sum"] or 0.0)
+            name = Own.NONE if row["group"] is None else row["group"]
+            self._count(row["bin"], name, row["count_all"], row["value_count"], row["value_sum"] or 0.0)
         for each in pc.value_counts(pc.divide(at.drop_null(), _SECOND)).to_pylist():
             self._per_second[each["values"]] = self._per_second.get(each["values"], 0) + each["counts"]
         self._newest.extend(self._rows(batch.slice(max(0, batch.num_rows - NEWEST))))
@@ -145,17 +154,17 @@ class Window:
             for name in rest:
                 each = self._groups[name]
                 sums.add(each.events, each.values, each.total)
-            groups.append(Group(OTHERS, None, sums, _series(bins, rest)))
+            groups.append(Group(Own.OTHERS, None, sums, _series(bins, rest)))
         newest = tuple(reversed(self._newest))
         return Look(now, self.width, recent / _RATE_SECONDS, self.sums, tuple(groups), newest)
 
-    def totals(self) -> dict[str, Sums]:
+    def totals(self) -> dict[Name, Sums]:
         """Of each group, in all: the largest first."""
         return dict(sorted(self._groups.items(), key=lambda each: -each[1].events))
 
-    def _count(self, number: int | None, group: str, events: int, values: int, total: float) -> None:
+    def _count(self, number: int | None, group: Name, events: int, values: int, total: float) -> None:
         if group not in self._groups and len(self._groups) >= MOST_GROUPS:
-            group = OTHERS
+            group = Own.OTHERS
         self.sums.add(events, values, total)
         self._groups.setdefault(group, Sums()).add(events, values, total)
         if number is not None:
@@ -169,10 +178,10 @@ class Window:
         for number in [number for number in self._per_second if number < now // _SECOND - _RATE_SECONDS]:
             del self._per_second[number]
 
-    def _choose(self) -> list[str]:
+    def _choose(self) -> list[Name]:
         """The groups that have a colour: the largest, each with the colour that it had."""
-        named = [name for name in self.totals() if name != OTHERS]
-        chosen = named[:COLOURED]
+        named = [name for name in self.totals() if name is not Own.OTHERS]
+        chosen: list[Name] = [*named[:COLOURED]]
         self._colours = {name: colour for name, colour in self._colours.items() if name in chosen}
         free = [colour for colour in range(COLOURED) if colour not in self._colours.values()]
         for name in chosen:
@@ -195,7 +204,7 @@ def _cut(value: Any) -> Any:
     return value[:MOST_TEXT] if isinstance(value, str) else value
 
 
-def _series(bins: list[dict[str, Sums]], names: set[str]) -> tuple[Sums, ...]:
+def _series(bins: list[dict[Name, Sums]], names: set[Name]) -> tuple[Sums, ...]:
     """Of some groups together, the sums of each bin."""
     series = []
     for counted in bins:

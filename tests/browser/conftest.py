@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Request, sync_playwright
 
-from tests.browser.lab import ROOT, Lab
+from tests.browser.lab import ROOT, Lab, NoLab
 from tests.browser.notebook import Notebook
 
 SIZE = {"width": 1200, "height": 800}
@@ -19,12 +19,6 @@ SIZE = {"width": 1200, "height": 800}
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, metavar="FOLDER", help="where screenshots go (a temporary folder)")
     parser.addoption("--update-pictures", action="store_true", help="write those of the documentation anew")
-
-
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab")) as lab:
-        yield lab
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +44,17 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContex
         yield context
         browser.close()
     assert not elsewhere, f"a page asked for {elsewhere}"
+
+
+@pytest.fixture(scope="session")
+def lab(chromium: BrowserContext, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Of no use without a browser, so that it is not started then."""
+    try:
+        lab = Lab(tmp_path_factory.mktemp("lab"))
+    except NoLab as error:
+        pytest.fail(str(error), pytrace=False)
+    with lab:
+        yield lab
 
 
 @pytest.fixture

@@ -32,16 +32,27 @@ OPTIONS = [
 ]
 
 
+class NoLab(Exception):
+    """JupyterLab did not come up; what it said, in a sentence."""
+
+
 class Lab:
     """A JupyterLab server, up and answering, whose settings, notebooks and temporary files are all in one folder.
+
+    Args:
+        folder: an empty one.
+        seconds: how long it may take to come up.
 
     Attributes:
         notebooks: the folder that it shows.
         url: its address, with a slash at the end.
         token: what lets one in.
+
+    Raises:
+        NoLab: it ended before it was ready, or is not ready in time.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, seconds: float = 60) -> None:
         self._home = folder / "home"
         self.notebooks = folder / "notebooks"
         self.token = secrets.token_hex(16)
@@ -71,7 +82,7 @@ class Lab:
                 stderr=subprocess.STDOUT,
             )
         try:
-            self.url = self._wait_until_ready(folder / "runtime")
+            self.url = self._wait_until_ready(folder / "runtime", seconds)
         except BaseException:
             self.close()
             raise
@@ -146,16 +157,21 @@ class Lab:
             body: bytes = answer.read()
             return body
 
-    def _wait_until_ready(self, runtime: Path) -> str:
+    def _wait_until_ready(self, runtime: Path, seconds: float) -> str:
         """Its address."""
-
-        def known() -> bool:
-            assert self._process.poll() is None, self._log.read_text()
-            return bool(info := list(runtime.glob("jpserver-*.json"))) and info[0].read_text().endswith("}")
-
-        until(known, 60)
-        url: str = json.loads(next(runtime.glob("jpserver-*.json")).read_text())["url"]
+        end = time.monotonic() + seconds
+        while not ((info := list(runtime.glob("jpserver-*.json"))) and info[0].read_text().endswith("}")):
+            if self._process.poll() is not None:
+                raise NoLab(f"JupyterLab ended before it was ready: {self._last_words()} (all of it: {self._log})")
+            if time.monotonic() > end:
+                raise NoLab(f"JupyterLab was not ready within {seconds:g} seconds; what it said is in {self._log}")
+            time.sleep(0.05)
+        url: str = json.loads(info[0].read_text())["url"]
         return url
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text().strip().splitlines()
+        return lines[-1] if lines else f"it said nothing, with exit code {self._process.returncode}"
 
     def __enter__(self) -> Self:
         return self

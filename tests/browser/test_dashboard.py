@@ -124,3 +124,16 @@ def test_a_notebook_that_is_saved_meanwhile_has_a_picture(notebook: Notebook) ->
     (output,) = saved.cells[cell].outputs
     assert "sum of total" in output.data["image/svg+xml"]
     assert "no events yet" not in output.data["image/svg+xml"]
+
+
+def test_it_ends_when_its_output_is_closed_also_after_the_page_was_loaded_again(notebook: Notebook) -> None:
+    cell = notebook.run(LIVE)
+    expect(shown(notebook, cell)).to_be_visible()
+    for _ in range(2):
+        notebook.save_and_open_again()
+        notebook.cell(cell).scroll_into_view_if_needed()
+        expect(shown(notebook, cell)).to_be_visible()
+    notebook.page.wait_for_timeout(7_000)
+    assert streams(notebook) == "1 live"
+    notebook.clear_all_outputs()
+    assert becomes(notebook, "0 stopped: its output was closed")

@@ -90,3 +90,25 @@ def test_a_service_in_the_kernel_lives_on_after_the_stop_button(
     with serve(embedded=True, store=store, listen="127.0.0.1:0") as again, EventClient(again.url) as client:
         until(lambda: client.status()["offset"] == 5)
         assert client.read("*")["event_id"].to_list() == list("01234")
+
+
+SQL = """
+print("asking", flush=True)
+EventClient({url!r}).sql("select count(*) from events, range(100000000) a, range(100000000) b")
+"""
+
+
+def test_the_stop_button_ends_a_query_within_a_second(
+    kernel: Kernel, start: Callable[..., Service], send: Callable[..., int]
+) -> None:
+    service = start()
+    send(*events(0, 3))
+    until(lambda: service.status()["offset"] == 3)
+    kernel.run("from fraiseql_events import EventClient")
+    kernel.begin(SQL.format(url=service.url), "asking\n")
+    time.sleep(1)
+    error, seconds = kernel.interrupt()
+    assert (error, len(kernel.error)) == ("KeyboardInterrupt", 2)
+    assert seconds < 1
+    until(lambda: service.status()["streams"] == 0, 2)
+    assert kernel.run(f"print(EventClient({service.url!r}).sql('select count(*) from events').item())") == "3\n"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
-from tests.kernels import Kernel
+from tests.kernels import ROOT, Kernel
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 PICTURE = "image/svg+xml"
@@ -115,3 +119,17 @@ def test_it_ends_with_the_kernel(tmp_path: Path) -> None:
         kernel.run("%load_ext fraiseql_events\nservice = %fraiseql serve --demo --listen 127.0.0.1:0")
         kernel.run("from fraiseql_events import EventClient\nlive = EventClient().live()\nlive")
         kernel.shut_down()
+
+
+def test_one_that_still_runs_when_a_machine_has_run_its_notebook_is_a_picture_on_the_page(tmp_path: Path) -> None:
+    code = "%load_ext fraiseql_events\nservice = %fraiseql serve --demo --listen 127.0.0.1:0"
+    cells = [code, "from fraiseql_events import EventClient\nlive = EventClient().live()\nlive", "%fraiseql stop"]
+    path = tmp_path / "notebook.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells))), path)
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", str(path)]
+    places = {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython")}
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | places)
+    page = path.with_suffix(".html").read_text(encoding="utf-8")
+    assert "<title>all entity types, live: " in page
+    assert "no events yet" not in page
+    assert f'<script type="{VIEW}">' not in page

@@ -12,7 +12,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from fraiseql_events import EventClient, ServiceError
+from fraiseql_events import EventClient, InvalidArgument, ServiceError
 from fraiseql_events.jupyter import running
 from fraiseql_events.jupyter.running import Running, Wanted
 from tests.waiting import lives, until
@@ -91,3 +91,30 @@ time.sleep(60)
 """
     ended = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, timeout=30, check=False)
     assert ended.returncode == 1
+
+
+def test_a_shop_that_opens_anew_goes_on_with_new_orders(tmp_path: Path) -> None:
+    kernel, wanted = running.Kernel(), Wanted(store=str(tmp_path / "store"), listen="127.0.0.1:0")
+    pool_before = pa.default_memory_pool()
+    kernel.serve(wanted)
+    try:
+        kernel.demo(rate=300, seed=1, day=5)
+        shop = kernel.demo(rate=400, seed=1)
+        with pytest.raises(InvalidArgument):
+            kernel.demo(rate=0, seed=1)
+        assert kernel.demo(rate=None, seed=1) is shop  # what cannot be has closed nothing
+        until(lambda: shop.published > 200)
+        kernel.restart(None)
+        again = kernel.shop
+        assert again is not None
+        until(lambda: again.published > 200)
+        client = EventClient(kernel.running.url if kernel.running else "")
+        until(lambda: client.entities()["Order"].events > 400)
+        events = client.read("*", columns=["event_id", "event_type", "entity_id"])
+    finally:
+        kernel.stop()
+        pa.set_memory_pool(pool_before)
+    assert events["event_id"].is_duplicated().sum() == 0
+    created = events.filter(events["event_type"] == "Order.Created")["entity_id"]
+    assert created.is_duplicated().sum() == 0
+    assert created.str.split("-").list.slice(1, 1).n_unique() > 2

@@ -168,8 +168,30 @@ def test_what_does_not_fit_is_counted_as_none_and_said(filled: Fill) -> None:
     client = EventClient(filled(order(total="a lot"), order(), order({"a": 1}), order(None)).url)  # type: ignore[arg-type]
     with client.live("Order", value="total", by="status") as live:
         assert reads(live, 4)
-        assert live.totals().rows() == [("paid", 2, 1, 2.0), ('{"a":1}', 1, 1, 2.0), ("none", 1, 1, 2.0)]
+        assert live.totals().rows() == [("paid", 2, 1, 2.0), ('{"a":1}', 1, 1, 2.0), (None, 1, 1, 2.0)]
         assert any("did not fit" in text for text in shown(live))
+
+
+@pytest.mark.parametrize(("first", "rest"), [("others", "(others)"), ("0", "others")])
+def test_what_is_told_apart_no_more_is_a_row_that_is_called_as_no_group_is(filled: Fill, first: str, rest: str) -> None:
+    client = EventClient(filled(*map(order, [first, *map(str, range(1, 200)), "more", "and more"])).url)
+    with client.live("Order", by="status") as live:
+        assert reads(live, 202)
+        totals = dict(live.totals().rows())
+        assert (len(totals), totals[rest], totals[first]) == (201, 2, 1)
+
+
+def test_it_begins_where_its_chart_does_also_when_nothing_has_happened_for_a_while(filled: Fill) -> None:
+    old, new = order("old", ago=7200), order("new", ago=60)
+    service = filled(*[old] * 50, *[new] * 12_000, *[order("User", ago=50, entity_type="User")] * 100)
+    client = EventClient(service.url)
+    until(lambda: client.status()["events_per_second"] == 0)
+    with client.live("Order", by="status", seconds=600) as live:
+        assert reads(live, 12_000)
+        assert live.totals().rows() == [("new", 12_000)]
+    with client.live("Invoice", seconds=600) as live:
+        until(lambda: live.state == "live")
+        assert live.rows == 0
 
 
 @pytest.mark.parametrize("name", ["event_id", "timestamp", "user_id", "offset", "data"])

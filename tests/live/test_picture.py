@@ -41,6 +41,12 @@ def test_a_server_that_is_gone_is_told_with_the_command_that_starts_one() -> Non
     assert "start one with `%fraiseql serve`" in said
 
 
+def test_a_group_of_the_dashboard_is_told_from_one_of_the_data_that_is_called_the_same() -> None:
+    svg = drawn((NOW, "none", 1.0), (NOW, "none", 1.0), (NOW, None, 1.0))
+    named = [each for each in ET.fromstring(svg).iter() if each.text == "none"]
+    assert [each.get("font-style") for each in named if each.get("font-family") is None] == [None, "italic"]
+
+
 def test_nothing_yet_is_a_picture_too() -> None:
     assert "no events yet" in texts(picture(window().look(NOW), CAPTION))
 
