@@ -93,5 +93,6 @@ def _first(stream: Callable[..., Any], since: int, goal: int) -> int:
     """
     begin = EPOCH + timedelta(microseconds=since)
     with stream(start=begin, columns=["offset"], limit=1, frames="arrow", progress=False) as found:
+        found.warns = False  # the dashboard says what it does not find
         first = next((int(batch["offset"][0].as_py()) for batch in found.batches()), goal + 1)
     return min(first, goal + 1)
