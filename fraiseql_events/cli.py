@@ -115,6 +115,9 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument(
         "--max-streams", type=_positive, default=300, metavar="N", help="have N streams open at once at the most (300)"
     )
+    serve.add_argument("--demo", action="store_true", help="open a shop whose changes are published; with --embedded")
+    serve.add_argument("--rate", type=float, metavar="N", help="how many events a second that shop makes (20)")
+    serve.add_argument("--seed", type=int, default=1, metavar="N", help="another seed makes another shop (1)")
     serve.add_argument(
         "--token", metavar="TEXT",
         help="what every client must bring; better FRAISEQL_EVENTS_TOKEN, which no list of processes shows",

@@ -46,6 +46,7 @@ def serve(options: Namespace) -> int:
     """Runs a service until a signal, or until it fails."""
     from fraiseql_events.service import Service
 
+    _check_demo(options)
     stopped = _stop_on_signals()
     _raise_file_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -56,7 +57,7 @@ def serve(options: Namespace) -> int:
         if stopped():
             return 0
         raise
-    with service:
+    with service, _shop(options, service.nats_url):
         print(f"ready {service.url}", flush=True)
         while not stopped():
             time.sleep(0.1)
@@ -64,6 +65,28 @@ def serve(options: Namespace) -> int:
                 assert service.failure is not None
                 raise service.failure
     return 0
+
+
+def _check_demo(options: Namespace) -> None:
+    """A shop is for trying things out: it publishes to no server that others use."""
+    if options.demo and not options.embedded:
+        raise InvalidArgument("--demo opens a shop on an embedded NATS server: give --embedded with it")
+    if not options.demo and options.rate is not None:
+        raise InvalidArgument("--rate is that of the shop: give --demo with it")
+    if options.demo:
+        from fraiseql_events.live_shop import DAY_SECONDS, DEFAULT_RATE, check
+
+        options.rate = DEFAULT_RATE if options.rate is None else options.rate
+        check(options.rate, DAY_SECONDS)
+
+
+def _shop(options: Namespace, nats: str) -> contextlib.AbstractContextManager[object]:
+    """A shop that is open for as long as the service runs, where one is wanted."""
+    if not options.demo:
+        return contextlib.nullcontext()
+    from fraiseql_events.live_shop import LiveShop
+
+    return LiveShop(nats, rate=options.rate, seed=options.seed)
 
 
 def ingest(options: Namespace) -> int:

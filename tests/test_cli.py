@@ -46,6 +46,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
         yield url, nats
 
 
+def test_serve_opens_a_shop_on_its_own_nats_server_only(tmp_path: Path) -> None:
+    with Serve("--embedded", "--demo", "--rate", "200", "--store", tmp_path / "store") as serve:
+        url = serve.wait_until_ready()
+        until(lambda: "Order" in EventClient(url).entities())
+        assert serve.end() == 0
+    for options, says in (
+        (["--demo"], "give --embedded with it"),
+        (["--embedded", "--rate", "5"], "give --demo with it"),
+        (["--embedded", "--demo", "--rate", "0"], "must be more than 0"),
+    ):
+        assert says in run("serve", "--store", tmp_path / "none", *options, code=2)
+    assert not (tmp_path / "none").exists()
+
+
 def test_serve_answers_commits_on_a_signal_and_goes_on(tmp_path: Path) -> None:
     for number, expected in ((signal.SIGTERM, 0), (signal.SIGINT, 1000)):
         with Serve("--embedded", "--store", tmp_path) as serve:

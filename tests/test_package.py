@@ -61,6 +61,7 @@ ROOMS = [
         "replaying",
         "output",
         "demo",
+        "live_shop",
         "commands",
         "cli",
         "__main__",

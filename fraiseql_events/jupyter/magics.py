@@ -19,8 +19,8 @@ from fraiseql_events.bridge.publisher import publish as send
 from fraiseql_events.client import EventClient
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable, ServiceError
 from fraiseql_events.jupyter.following import follow
-from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
 from fraiseql_events.jupyter.running import Running, Wanted, kernel
+from fraiseql_events.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
 from fraiseql_events.progress import bar
 from fraiseql_events.publishing import frame_messages
 from fraiseql_events.service import DEFAULT_STORE

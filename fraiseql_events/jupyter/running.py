@@ -19,8 +19,8 @@ from fraiseql_events.closing import Closing
 from fraiseql_events.errors import ServiceError
 from fraiseql_events.flight.server import check_free, parse_listen
 from fraiseql_events.jupyter.beside import END_SECONDS
-from fraiseql_events.jupyter.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop, check
 from fraiseql_events.lifeline import hold_alone
+from fraiseql_events.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop, check
 from fraiseql_events.served import announce, withdraw
 from fraiseql_events.service import DEFAULT_LISTEN, DEFAULT_STORE, Service, ServiceOptions
 from fraiseql_events.status_view import status_card, status_text

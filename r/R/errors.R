@@ -21,6 +21,7 @@ answered <- function(call, url = NULL) {
 
 # As if it had come while R was at work.
 interrupt <- function() {
+  Sys.sleep(0.01) # R may know of it, too, and there must not be two
   if (.Platform$OS.type == "unix") {
     tools::pskill(Sys.getpid(), tools::SIGINT)
     Sys.sleep(1)

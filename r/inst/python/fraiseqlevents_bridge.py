@@ -162,6 +162,13 @@ class Reading:
         self._offset, self._history = self._stream.offset, self._stream.history
         return self._known(self._stream.rows)
 
+    @_answering
+    def reader(self) -> pa.RecordBatchReader:
+        """The whole stream for R's package arrow, which takes it over."""
+        stream, self._stream = self._stream, None
+        reader: pa.RecordBatchReader = stream.to_reader()
+        return reader
+
     def names(self) -> list[str]:
         """The names of the columns."""
         return list(self.schema.names)

@@ -44,7 +44,7 @@ test_that("a field that does not fit its type is NA, and counted", {
 
 test_that("an answer without rows has all columns with their types", {
   con <- a_server()
-  found <- events_read(con, "Nothing")
+  found <- events_read(con, "Order", "2001-01-01", "2001-01-02")
   expect_identical(nrow(found), 0L)
   expect_s3_class(found$timestamp, "POSIXct")
   expect_type(found$data, "character")

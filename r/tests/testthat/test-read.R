@@ -6,6 +6,12 @@ test_that("a range, a limit, types and columns are what was asked for", {
   expect_identical(names(events_read(con, "Order", columns = c("data", "event_id"))), c("data", "event_id"))
 })
 
+test_that("a name that no event has is warned of, with the near one", {
+  con <- a_server()
+  expect_warning(found <- events_read(con, "Ordr"), "no events of 'Ordr' .did you mean Order")
+  expect_identical(nrow(found), 0L)
+})
+
 test_that("compression changes nothing", {
   con <- a_server()
   for (kind in c("zstd", "lz4")) {

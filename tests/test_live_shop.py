@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraiseql_events import EventClient, InvalidArgument, serve
-from fraiseql_events.jupyter.live_shop import LiveShop, happening
+from fraiseql_events.live_shop import LiveShop, happening
 from fraiseql_events.shop import FAILING, START, Event, Shop
 from tests.waiting import until
 
