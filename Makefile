@@ -26,6 +26,7 @@ test: $(STAMP) ## set up, and run every test
 	$(BIN)/python -m pytest -n 3 tests/faults  # most of their time is waiting
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 60 notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser
+	scripts/check-r
 
 pictures: $(STAMP) ## take the pictures of docs/pictures anew, in a real browser
 	$(BIN)/python -m pytest tests/browser --update-pictures

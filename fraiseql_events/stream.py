@@ -104,7 +104,7 @@ class EventStream(Resuming, Generic[F]):
         """The next frame, which is waited for so long at the most: for loops that have other things to do, too.
 
         Returns:
-            None when there is none yet, and at the end: `ended` tells which.
+            The frame. None when there is none yet, and when all has been read, as `ended` tells.
         """
         if not self._started:
             self._start()

@@ -150,6 +150,7 @@ conditions = st.recursive(
 )
 
 
+@pytest.mark.filterwarnings("ignore::fraiseql_events.UnknownName")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=conditions, rows=st.none() | st.integers(0, 30), entity=st.sampled_from(["Order", "*"]))
 def test_any_condition_gives_what_it_gives_on_the_whole_frame(

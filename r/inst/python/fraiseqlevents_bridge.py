@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraiseql_events import EventClient, EventsError, ServiceError, Ticket
+from fraiseql_events import EventClient, EventsError, EventStream, ServiceError, Ticket
 from fraiseql_events.event import LOG_SCHEMA
 from fraiseql_events.payload import path_of
 from fraiseql_events.time_range import format_end, format_start
@@ -113,9 +113,8 @@ class Reading:
         self._step = 0
         #: How many events there are up to a step, up to which offset, and of which history.
         self._places = {0: (0, self._ticket.after_offset, self._ticket.history)}
-        self._stream: Any = None
         self._gathered: list[pa.RecordBatch] = []
-        self._open(0)
+        self._stream: Any = self._ask(0)
         self.schema: pa.Schema = self._stream.schema
         if self._payload is not None:  # found once, they stay
             own = LOG_SCHEMA.names
@@ -131,7 +130,8 @@ class Reading:
             seconds: how long the first of them is waited for.
         """
         if self._stream is None or step != self._step:
-            self._open(step)
+            self.close()
+            self._stream = self._ask(step)
         place, found, had = self._places[step], [], 0
         try:
             while had < rows and not self._stream.ended:
@@ -197,11 +197,11 @@ class Reading:
         if stream is not None:
             stream.close()
 
-    def _open(self, step: int) -> None:
-        self.close()
+    def _ask(self, step: int) -> EventStream[pa.RecordBatch]:
+        """A stream behind the events of a step."""
         ticket, (rows, self._offset, self._history) = self._ticket, self._places[step]
         self._step = step
-        self._stream = self._client.stream(
+        stream = self._client.stream(
             "*" if ticket.entity is None else ticket.entity,
             None if ticket.start is None else format_start(ticket.start),
             None if ticket.end is None else format_end(ticket.end),
@@ -217,7 +217,8 @@ class Reading:
             frames="arrow",
             progress=False,
         )
-        self._stream.warns = False  # R does it
+        stream.warns = False  # R does it
+        return stream
 
 
 @_answering
