@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,11 +32,22 @@ def cleaned(notebook: Any) -> Any:
         if cell.cell_type == "code":
             number += 1
             cell.execution_count = number
-            cell.outputs = [each for each in map(_cleaned_output, cell.outputs) if each is not None]
+            cell.outputs = _together(each for each in map(_cleaned_output, cell.outputs) if each is not None)
             for output in cell.outputs:
                 if "execution_count" in output:
                     output.execution_count = number
     return notebook
+
+
+def _together(outputs: Iterable[Any]) -> list[Any]:
+    """What was printed in pieces, how many being a matter of chance, as one."""
+    found: list[Any] = []
+    for output in outputs:
+        if found and output.output_type == found[-1].output_type == "stream" and output.name == found[-1].name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def _cleaned_output(output: Any) -> Any:
