@@ -22,6 +22,7 @@ demo: $(STAMP) ## set up, and show the whole path: a shop's events from NATS to 
 	$(BIN)/fraiseql-events demo
 
 test: $(STAMP) ## set up, and run every test
+	scripts/install-r
 	$(BIN)/python -m pytest --ignore tests/faults --ignore tests/browser
 	$(BIN)/python -m pytest -n 3 tests/faults  # most of their time is waiting
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 60 --ignore notebooks/07_r.ipynb notebooks
@@ -35,6 +36,7 @@ soak: $(STAMP) ## set up, and make trouble for ten minutes, or for SECONDS=60, u
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
 
 bench: $(STAMP) ## set up, run every benchmark, and write docs/benchmarks.md; QUICK=1 is a look at small sizes
+	scripts/install-r
 	$(BIN)/python -m benchmarks.report $(if $(QUICK),--quick)
 
 docs: $(STAMP) ## build the site into docs/_build/html; a warning is an error

@@ -71,6 +71,7 @@ PROGRAMS: Final = (
         "startup", "startup", "From a fresh Python to the first answer",
         (), ("--events", "200000", *_LITTLE), ("new store", "long history"), histories=True,
     ),
+    Program("r", "r", "Into a data frame of R's", (), ("--events", "100000", *_LITTLE), ("fraiseqlevents",)),
 )  # fmt: skip
 
 
