@@ -42,7 +42,7 @@ in_words_of_r <- function(message, kinds, url) {
     return(paste0("the server at ", url, " wants a token, or another one: events_connect(token = ...) ",
                   "or FRAISEQL_EVENTS_TOKEN"))
   }
-  message
+  gsub("--(listen|store|nats|token)\\b", "\\1 =", message)
 }
 
 # What a person may have meant.

@@ -34,7 +34,7 @@ events_stream <- function(con, entity, start = NULL, end = NULL, ..., limit = NU
                           payload = NULL, follow = FALSE) {
   check_connection(con)
   check_no_more(...)
-  if (missing(entity)) wrong("no entity type is named: events_stream(con, \"Order\"), or \"*\" for all")
+  if (missing(entity)) wrong("no entity type is named: write one such as \"Order\" behind con, or \"*\" for all")
   ticket <- events_ticket(entity, start, end, limit, columns, event_types, after_offset, history, batch_size,
                           compression, follow)
   reading <- answered(bridge()$read(con$client, ticket, payload_types(payload), con$bigint), con$url)

@@ -41,6 +41,8 @@ test_that("a start that fails is one sentence", {
   file <- tempfile()
   file.create(file)
   expect_error(events_serve(store = file), class = "ServiceError")
+  port <- sub("grpc://", "", a_server()$url)
+  expect_error(events_serve(listen = port), "name another port with listen =", class = "ServiceError")
   expect_snapshot(error = TRUE, events_serve(demo = TRUE, nats = "nats://localhost:4222"))
   expect_snapshot(error = TRUE, events_serve(demo = "yes"))
   expect_snapshot(error = TRUE, events_serve(demo = TRUE, rate = -1))
