@@ -7,6 +7,7 @@ import re
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from fraiseql_events.caller import caller_level
 from fraiseql_events.duck import connect
 from fraiseql_events.errors import EventsError, InvalidArgument, brief_when_stopped
 from fraiseql_events.event import LOG_SCHEMA, OFFSET
 from fraiseql_events.interruptible import interruptible
+from fraiseql_events.names import UnknownName
 from fraiseql_events.sql_errors import sentence
 from fraiseql_events.sql_plan import Needed, needed
 from fraiseql_events.ticket import ALL
@@ -62,10 +65,13 @@ def run(query: str, entities: Callable[[], Iterable[str]], stream: Callable[...,
     with brief_when_stopped(KeyboardInterrupt):
         asked.prepare()
         try:
-            return interruptible(asked.answer)
+            answer = interruptible(asked.answer)
         except KeyboardInterrupt:
             asked.stop()
             raise
+    for said in asked.unknown:
+        warnings.warn(said, UnknownName, stacklevel=caller_level())
+    return answer
 
 
 class Query:
@@ -119,6 +125,11 @@ class Query:
                 return self._answer(self._connection)
         finally:
             self._done.set()
+
+    @property
+    def unknown(self) -> list[str]:
+        """A sentence on each name that no event has."""
+        return [each.unknown for each in self._streams if each.unknown]
 
     def stop(self) -> None:
         """Ends the answering soon, and waits for it."""
@@ -216,6 +227,7 @@ class Query:
             return
         entity = bounds.entity(ALL if table == EVERYTHING else table)
         stream = self._held.enter_context(self._stream(entity, columns=wants.listed, **bounds.options()))
+        stream.warns = False  # it is read by DuckDB, which takes a warning that is an error for a fault
         self._streams.append(stream)
         reader = pa.RecordBatchReader.from_batches(stream.schema, self._batches(stream))
         self._tables.fill(connection, table, reader, often=wants.often)

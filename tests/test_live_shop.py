@@ -100,11 +100,11 @@ def test_it_opens_with_about_the_rate_and_varies_moderately_around_it(seed: int)
     assert 45 < sum(moment < 120 for moment in moments) / 120 < 55
 
 
-def test_a_live_shop_publishes_at_its_rate_what_happens_now(nats_url: str, tmp_path: Path) -> None:
+def test_a_live_shop_publishes_at_its_rate_what_happens_now(tmp_path: Path) -> None:
     began = time.time()
     with (
-        serve(nats=nats_url, listen="127.0.0.1:0", store=tmp_path / "store") as service,
-        LiveShop(nats_url, rate=200, seed=4, day=5) as shop,
+        serve(embedded=True, listen="127.0.0.1:0", store=tmp_path / "store") as service,
+        LiveShop(service.nats_url, rate=200, seed=4, day=5) as shop,
     ):
         until(lambda: shop.published > 800, 20)
         seconds = time.time() - began

@@ -195,7 +195,6 @@ def test_a_follow_from_before_the_first_event_waits_in_silence(start: Fill, send
     assert len(asked) == 1
 
 
-NOW = datetime.now(UTC).isoformat()
 LIVE: list[tuple[str, dict[str, Any], str]] = [
     ("Ordr", {}, "no events of 'Ordr' (did you mean Order?)"),
     ("Order", {"event_types": ["created"]}, "have the event type 'created' (did you mean Order.Created?)"),
@@ -207,7 +206,9 @@ LIVE: list[tuple[str, dict[str, Any], str]] = [
 def test_a_dashboard_says_it_in_its_picture(
     client: EventClient, send: Send, entity: str, options: dict[str, Any], said: str
 ) -> None:
-    send(an_event(entity_type="Order", timestamp=NOW))  # a chart reads the events of its time only
+    send(
+        an_event(entity_type="Order", timestamp=datetime.now(UTC).isoformat())
+    )  # a chart reads the events of its time only
     with client.live(entity, **options) as live:  # and a warning would be an error
         until(lambda: said in live.picture().replace("&#x27;", "'"), 10)
         until(lambda: live.state == "live")
@@ -216,7 +217,7 @@ def test_a_dashboard_says_it_in_its_picture(
 def test_what_comes_ends_what_a_dashboard_says(client: EventClient, send: Send) -> None:
     with client.live("Ordr") as live:
         until(lambda: "did you mean Order" in live.picture(), 10)
-        send(an_event(entity_type="Ordr", timestamp=NOW))
+        send(an_event(entity_type="Ordr", timestamp=datetime.now(UTC).isoformat()))
         until(lambda: live.rows == 1)
         assert "did you mean" not in live.picture()
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fraiseql_events import EventClient, InvalidArgument, ServerUnavailable, Service, sql
+from fraiseql_events import EventClient, InvalidArgument, ServerUnavailable, Service, UnknownName, sql
 from fraiseql_events.duck import connect
 from fraiseql_events.event import LOG_SCHEMA
 from tests.mixed import an_event
@@ -286,6 +286,7 @@ def whole(client: EventClient) -> Iterator[Callable[[str], list[Any]]]:
         yield lambda query: connection.execute(query).fetchall()
 
 
+@pytest.mark.filterwarnings("ignore::fraiseql_events.UnknownName")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=queries)
 def test_any_query_is_answered_as_over_the_whole_tables(
@@ -339,3 +340,10 @@ def test_a_query_that_cannot_do_with_the_memory_says_so(client: EventClient, mon
     monkeypatch.setattr(sql, "MEMORY_LIMIT", "5MiB")
     with pytest.raises(InvalidArgument, match=r"more than 5.0 MiB of memory at once: ask for fewer columns"):
         client.sql("select count(distinct hash(range)) from range(10000000)")
+
+
+def test_an_event_type_that_there_is_not_is_warned_of_where_the_query_stands(client: EventClient) -> None:
+    with pytest.warns(UnknownName, match="event type 'Order.Z'") as told:
+        answer = client.sql("""select count(*) from "Order" where event_type = 'Order.Z'""")
+    assert answer.item() == 0
+    assert [each.filename for each in told] == [__file__]

@@ -95,12 +95,16 @@ one_event <- function(entity_type, entity_id) {
   )
 }
 
-# Another R, with the package as it is tested here; its process id.
+# Another R, with the package as it is tested here, that is told the lines of a script as a person types them; its process
+# id. Where nobody sits before it, R ends at an interrupt that comes while reticulate asks whether there is one.
 background <- function(script, output) {
   folder <- dirname(getNamespaceInfo("fraiseqlevents", "path"))
   pid_file <- tempfile()
-  command <- sprintf("R_LIBS=%s %s --vanilla %s > %s 2>&1 & echo $! > %s", shQuote(paste(c(folder, .libPaths()), collapse = ":")),
-                     shQuote(file.path(R.home("bin"), "Rscript")), shQuote(script), shQuote(output), shQuote(pid_file))
+  libraries <- paste(c(folder, .libPaths()), collapse = ":")
+  command <- sprintf(
+    "R_LIBS=%s %s --vanilla --quiet --no-readline --interactive < %s > %s 2>&1 & echo $! > %s", shQuote(libraries),
+    shQuote(file.path(R.home("bin"), "R")), shQuote(script), shQuote(output), shQuote(pid_file)
+  )
   file.create(output)
   system(command)
   as.integer(readLines(pid_file))
