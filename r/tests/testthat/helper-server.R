@@ -102,7 +102,7 @@ background <- function(script, output) {
   pid_file <- tempfile()
   libraries <- paste(c(folder, .libPaths()), collapse = ":")
   command <- sprintf(
-    "R_LIBS=%s %s --vanilla --quiet --no-readline --interactive < %s > %s 2>&1 & echo $! > %s", shQuote(libraries),
+    "R_LIBS=%s %s --vanilla --no-echo --no-readline --interactive < %s > %s 2>&1 & echo $! > %s", shQuote(libraries),
     shQuote(file.path(R.home("bin"), "R")), shQuote(script), shQuote(output), shQuote(pid_file)
   )
   file.create(output)
