@@ -29,7 +29,7 @@ from fraiseql_events.html import card
 from fraiseql_events.lazy import lazy_frame
 from fraiseql_events.live.opening import open_live
 from fraiseql_events.payload import SAMPLE, describe, infer, path_of
-from fraiseql_events.served import newest, token_of
+from fraiseql_events.served import newest
 from fraiseql_events.sql import run as run_sql
 from fraiseql_events.status_view import status_card
 from fraiseql_events.stream import EventStream
@@ -72,7 +72,7 @@ class EventClient(Closing):
         self, url: str | None = None, *, token: str | None = None, tls_roots: str | os.PathLike[str] | None = None
     ) -> None:
         self.url = check_url(newest() or os.environ.get(URL_VARIABLE) or DEFAULT_URL if url is None else url)
-        token = check_token(token_of(self.url) if token is None else token)
+        check_token(token)
         self._connection = Connection(self.url, token, read_certificates(self.url, tls_roots))
 
     @overload

@@ -16,7 +16,9 @@ from fraiseql_events.closing import Closing
 from fraiseql_events.entity_info import EntityInfo
 from fraiseql_events.flight_reader import FlightReader, call_options, connect
 from fraiseql_events.interruptible import interruptible
+from fraiseql_events.served import token_of
 from fraiseql_events.ticket import Ticket
+from fraiseql_events.token import check_token
 from fraiseql_events.wording import without_password
 
 CALL_SECONDS: Final = 30.0
@@ -33,7 +35,8 @@ class Connection(Closing):
 
     Args:
         url: the server's address.
-        token: what it wants of its clients, if anything.
+        token: what it wants of its clients; None is that of a server of this process, as it is at the time, or that of
+            FRAISEQL_EVENTS_TOKEN, or none.
         tls_roots: the certificates (PEM) that are trusted; None is what gRPC trusts by itself.
 
     Attributes:
@@ -43,10 +46,14 @@ class Connection(Closing):
     def __init__(self, url: str, token: str | None = None, tls_roots: bytes | None = None) -> None:
         self.url = url
         self.shown_url = without_password(url)
-        self._token = token
+        self._given = token
         self._tls_roots = tls_roots
         self._lock = threading.Lock()
         self._client: fl.FlightClient | None = None
+
+    @property
+    def _token(self) -> str | None:
+        return check_token(token_of(self.url) if self._given is None else self._given)
 
     def open(self, ticket: Ticket) -> FlightReader:
         """Asks for a stream, on a connection of its own."""

@@ -11,7 +11,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ from fraiseql_events.event import LOG_SCHEMA, OFFSET
 from fraiseql_events.interruptible import interruptible
 from fraiseql_events.names import UnknownName
 from fraiseql_events.sql_errors import sentence
+from fraiseql_events.sql_frame import frame_of
 from fraiseql_events.sql_plan import Needed, needed
 from fraiseql_events.ticket import ALL
 from fraiseql_events.wording import near
@@ -182,7 +182,7 @@ class Query:
         for table, wants in self._wanted.items():
             self._fill(connection, table, wants)
         relation = connection.sql(self._query)
-        return _frame(relation.to_arrow_table(), relation.types)
+        return frame_of(relation.to_arrow_table(), relation.types)
 
     def _bind(self, attempt: Callable[[], object]) -> None:
         """Attempts it until all tables are there that it asks for, empty."""
@@ -323,26 +323,4 @@ def _names(node: Any, kind: str) -> set[str]:
         node = list(node.values())
     if isinstance(node, list):
         found.update(*(_names(each, kind) for each in node))
-    return found
-
-
-def _frame(table: pa.Table, types: list[Any]) -> pl.DataFrame:
-    """An answer whose large whole numbers are exact: of 64 bits where all fit, else of 128."""
-    import polars as pl
-
-    frame = pl.DataFrame(table.rename_columns(_distinct(table.column_names)))
-    for name, kind in zip(frame.columns, types, strict=True):
-        if str(kind) == "HUGEINT":
-            exact = frame[name].cast(pl.Int128)
-            fits = exact.is_between(-(2**63), 2**63 - 1).all()
-            frame = frame.with_columns(exact.cast(pl.Int64) if fits else exact)
-    return frame
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Names of which none is there twice, as DuckDB makes them of a subquery's."""
-    found: list[str] = []
-    for name in names:
-        others = (f"{name}_{number}" for number in count(1))
-        found.append(name if name not in found else next(each for each in others if each not in (*found, *names)))
     return found

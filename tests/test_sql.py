@@ -347,3 +347,16 @@ def test_an_event_type_that_there_is_not_is_warned_of_where_the_query_stands(cli
         answer = client.sql("""select count(*) from "Order" where event_type = 'Order.Z'""")
     assert answer.item() == 0
     assert [each.filename for each in told] == [__file__]
+
+
+def test_a_difference_of_times_is_a_duration(client: EventClient) -> None:
+    found = client.sql(
+        """select max(timestamp) - min(timestamp) as span, avg(timestamp - timestamp '2026-01-01') as mean,
+        interval 1 day as day, interval 2 month as months, null::interval as none from events"""
+    )
+    times = client.read("*")["timestamp"]
+    assert found["span"].item() == times.max() - times.min()  # type: ignore[operator]
+    assert found["day"].item() == timedelta(days=1)
+    assert found["months"].item() == "2 months 0 days 0 µs"
+    assert found["none"].item() is None
+    assert found["mean"].dtype == pl.Duration("us")

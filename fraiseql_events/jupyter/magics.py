@@ -29,7 +29,7 @@ from fraiseql_events.wording import near
 
 _serve_options: Final = (
     argument("--nats", metavar="URL", help="the NATS server to read from; without it one is started in the notebook"),
-    argument("--store", metavar="PATH", default=DEFAULT_STORE, help=f"where history is kept ({DEFAULT_STORE})"),
+    argument("--store", metavar="PATH", help=f"where history is kept ({DEFAULT_STORE})"),
     argument("--listen", metavar="HOST:PORT", help="where to answer (127.0.0.1:50051, or a free port if it is taken)"),
     argument("--token", metavar="TEXT", help="what every client outside must bring (FRAISEQL_EVENTS_TOKEN)"),
     argument("--subprocess", action="store_true", help="in a process beside the kernel, instead of in its threads"),
@@ -59,7 +59,7 @@ def serve(options: Namespace) -> Running:
 
     A second time it shows what runs.
     """
-    running = kernel.serve(_wanted(options))
+    running = kernel.serve(Wanted(**_given(options)))
     if options.demo:
         kernel.demo()
     return running
@@ -89,9 +89,8 @@ def demo(options: Namespace) -> LiveShop | None:
 @magic_arguments("fraiseql restart")
 @_serving
 def restart(options: Namespace) -> Running:
-    """Stops the service and starts it again: as it was, or with other options."""
-    wanted = _wanted(options)
-    return kernel.restart(None if wanted == Wanted() else wanted)
+    """Stops the service and starts it again: as it was, but for the options that are given."""
+    return kernel.restart(**_given(options))
 
 
 @magic_arguments("fraiseql stop")
@@ -103,6 +102,7 @@ def stop(options: Namespace) -> None:
 @magic_arguments("fraiseql status")
 def status(options: Namespace) -> Running | EventClient:
     """Shows how the service of this notebook is doing, or else the server that `EventClient()` finds."""
+    kernel.let_go_of_what_has_died()
     return kernel.running or EventClient()
 
 
@@ -274,13 +274,11 @@ def _parse(parser: MagicArgumentParser, command: str, words: list[str]) -> Names
     return options
 
 
-def _wanted(options: Namespace) -> Wanted:
-    return Wanted(
-        nats=options.nats,
-        store=options.store,
-        listen=options.listen,
-        token=options.token,
-        beside=options.subprocess,
+def _given(options: Namespace) -> dict[str, Any]:
+    """The fields of `Wanted` that were named."""
+    found: dict[str, Any] = {name: getattr(options, name) for name in ("nats", "store", "listen", "token")}
+    return {name: value for name, value in found.items() if value is not None} | (
+        {"beside": True} if options.subprocess else {}
     )
 
 

@@ -75,6 +75,9 @@ class _Served(Protocol):
     url: str
     where: str
 
+    @property
+    def lives(self) -> bool: ...
+
     def status(self) -> dict[str, Any]: ...
 
     def close(self) -> None: ...
@@ -110,6 +113,11 @@ class Running(Closing):
             raise ServiceError("this service was stopped: `%fraiseql serve` starts one")
         return self._served.status()
 
+    @property
+    def lives(self) -> bool:
+        """Whether it has neither been stopped nor ended otherwise."""
+        return self._served is not None and self._served.lives
+
     def close(self) -> None:
         """Stops serving and reading, and commits what is in memory; again does nothing."""
         served, self._served = self._served, None
@@ -138,6 +146,10 @@ class _Inside:
         self._service = Service(options)
         assert self._service.url is not None
         self.url = self._service.url
+
+    @property
+    def lives(self) -> bool:
+        return True
 
     def status(self) -> dict[str, Any]:
         return self._service.status()
@@ -170,6 +182,10 @@ class _Beside:
         self.url = self._wait_until_ready()
         self._client = EventClient(self.url, token=token)
         announce(self.url, token)
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
 
     def status(self) -> dict[str, Any]:
         return self._client.status()
@@ -238,12 +254,13 @@ class Kernel:
         Raises:
             EventsError: it cannot be started, or another one runs.
         """
+        self.let_go_of_what_has_died()
         with self._lock:
             if self.running is None:
                 self.running = Running(wanted, address)
                 self._last = self.running
                 atexit.register(self.stop)
-            elif self.running.wanted != wanted:
+            elif wanted not in (self.running.wanted, Wanted()):
                 raise ServiceError(
                     f"a service with other options runs in this notebook at {self.running.url}: "
                     "`%fraiseql restart` with these starts it anew, `%fraiseql stop` ends it"
@@ -252,7 +269,7 @@ class Kernel:
 
     def demo(self, *, rate: float | None = None, seed: int | None = None, day: float | None = None) -> LiveShop:
         """Opens a shop that publishes to the service's NATS server; one that is as wanted goes on."""
-        running = self.running or self.serve(Wanted())
+        running = self.serve(Wanted())
         with self._lock:
             before = self.shop
             rate = (DEFAULT_RATE if before is None else before.rate) if rate is None else rate
@@ -266,6 +283,11 @@ class Kernel:
             self.shop = LiveShop(running.status()["nats"], rate=rate, seed=seed, day=day)
             self._wait_for_an_order(running)
             return self.shop
+
+    def let_go_of_what_has_died(self) -> None:
+        """A process beside the kernel may have been ended by others: then nothing runs any more."""
+        if self.running is not None and not self.running.lives:
+            self.stop()
 
     def close_shop(self) -> bool:
         """Closes the shop; whether one was open."""
@@ -288,19 +310,16 @@ class Kernel:
         running.close()
         return True
 
-    def restart(self, wanted: Wanted | None) -> Running:
-        """Ends the service, and starts it anew as it was, or as wanted, at the same address if none is named.
+    def restart(self, **changes: Any) -> Running:
+        """Ends the service, and starts it anew as it was but for these fields of `Wanted`, at the same address.
 
-        One that is stopped already is the last that ran. A token stays, unless another is named.
+        One that is stopped already is the last that ran.
         """
         before, shop = self._last, self.shop
         self.stop()
         if before is None:
-            return self.serve(wanted or Wanted())
-        wanted = wanted or before.wanted
-        if wanted.token is None:
-            wanted = replace(wanted, token=before.wanted.token)
-        running = self.serve(wanted, before.url.partition("://")[2])
+            return self.serve(Wanted(**changes))
+        running = self.serve(replace(before.wanted, **changes), before.url.partition("://")[2])
         if shop is not None:
             self.demo(rate=shop.rate, seed=shop.seed, day=shop.day)
         return running

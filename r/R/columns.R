@@ -74,8 +74,8 @@ warn_of_columns <- function(columns) {
     column <- columns[[name]]
     if (column$large) {
       warning(
-        "column ", name, " has whole numbers beyond 2^53 and comes as text: ",
-        "events_connect(bigint = \"integer64\") keeps them as numbers", call. = FALSE
+        "column ", name, " has whole numbers beyond 2^53, or -2^63, and comes as text: ",
+        "events_connect(bigint = \"integer64\") keeps those beyond 2^53 as numbers", call. = FALSE
       )
     }
     if (column$nul > 0) {

@@ -39,8 +39,9 @@ events_connect <- function(url = NULL, token = NULL, tls_roots = NULL, bigint = 
 }
 
 default_url <- function() {
-  newest <- state$newest
-  if (!is.null(newest)) return(newest)
+  for (server in state$servers) {
+    if (server$process$running()) return(server$url)
+  }
   url <- Sys.getenv("FRAISEQL_EVENTS_URL")
   if (nzchar(url)) url else DEFAULT_URL
 }
@@ -55,6 +56,7 @@ check_connection <- function(con) {
   if (!inherits(con, "fraiseql_events_connection")) {
     wrong("con is ", shown(con), ": a connection is expected, from events_connect()")
   }
+  check_alive(con$client, "connection")
 }
 
 #' @export
@@ -72,7 +74,7 @@ print.fraiseql_events_connection <- function(x, ...) {
     cat("no events yet\n")
   } else {
     cat(sprintf(
-      "%-12s %12s events, %s to %s\n", found$entity_type, format(found$events, big.mark = ","),
+      "%-12s %12s events, %s to %s\n", found$entity_type, grouped(found$events),
       format(found$first, "%Y-%m-%d %H:%M"), format(found$last, "%Y-%m-%d %H:%M")
     ), sep = "")
   }
@@ -97,12 +99,15 @@ events_close.default <- function(x) {
 
 #' @export
 events_close.fraiseql_events_connection <- function(x) {
+  check_alive(x$client, "connection")
   x$client$close()
   invisible(x)
 }
 
 #' @export
 events_close.fraiseql_events_stream <- function(x) {
+  check_alive(x$reading, "stream")
+  warn_of_misfits(x)
   x$closed <- TRUE
   x$reading$close()
   invisible(x)

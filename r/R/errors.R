@@ -45,6 +45,11 @@ in_words_of_r <- function(message, kinds, url) {
   gsub("--(listen|store|nats|token)\\b", "\\1 =", message)
 }
 
+# What a stream is doing, with R's own ways of mending it.
+state_in_words_of_r <- function(words) {
+  sub("start one with `.*", "start one with events_serve(), or wait for it", words)
+}
+
 # What a person may have meant.
 near <- function(text, known) {
   if (length(known) == 0 || !is.character(text) || length(text) != 1) {
@@ -60,3 +65,6 @@ shown <- function(value) {
   text <- paste(deparse(value, width.cutoff = 60L), collapse = " ")
   if (nchar(text) > 60) paste0(substr(text, 1, 59), "\u2026") else text
 }
+
+# Numbers with commas between their thousands, whatever the session's own decimal sign is.
+grouped <- function(numbers) format(numbers, big.mark = ",", decimal.mark = ".", scientific = FALSE)

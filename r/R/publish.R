@@ -20,25 +20,40 @@ events_publish <- function(con, data, nats = NULL) {
   check_connection(con)
   check_one_text("nats", nats)
   if (!is.data.frame(data)) wrong("data is ", shown(data), ": a data frame is expected, a row an event")
+  check_fields(names(data))
   columns <- Map(publishable, names(data), data)
   count <- answered(bridge()$publish(con$client, unname(columns), nats), con$url)
   invisible(count)
+}
+
+FIELDS <- c("event_id", "event_type", "entity_type", "entity_id", "timestamp", "data")
+
+check_fields <- function(names) {
+  known <- c(FIELDS, "user_id", "org_id")
+  for (name in setdiff(names, c(known, "offset"))) {
+    wrong("an event has no field ", name, near(name, known), "; it has ", paste(known, collapse = ", "))
+  }
+  if (anyDuplicated(names)) wrong("there are two columns ", names[anyDuplicated(names)])
+  missing <- setdiff(FIELDS, names)
+  if (length(missing) > 0) wrong("there is no column ", paste(missing, collapse = ", "), ": an event needs ", paste(FIELDS, collapse = ", "))
 }
 
 # A column as Python takes it: R's NA would arrive there as a text or as TRUE.
 publishable <- function(name, values) {
   if (name == "data" && (is.list(values) || is.data.frame(values))) values <- json_of_each(values)
   if (inherits(values, "POSIXlt")) values <- as.POSIXct(values)
+  if (!is.null(dim(values)) || is.list(values)) wrong("column ", name, " is ", shown(class(values)[1]), ": a vector is expected")
   missing <- which(is.na(values))
   kind <- "text"
   if (inherits(values, "POSIXct")) {
+    if (any(is.infinite(values))) wrong("column ", name, " has a time that is infinite, in row ", which(is.infinite(values))[1])
     kind <- "micros"
     values <- sprintf("%.0f", round(as.numeric(values) * 1e6))
   } else if (is.logical(values) && all(is.na(values))) {
     values <- character(length(values))
   } else if (is.factor(values) || is.character(values) || inherits(values, "integer64")) {
-    values <- enc2utf8(as.character(values))
-  } else if (is.numeric(values) && all(is.na(values) | values == floor(values))) {
+    values <- valid_text(as.character(values), paste("column", name))
+  } else if (is.numeric(values) && !is.object(values) && all(is.na(values) | is.finite(values) & values == floor(values))) {
     values <- sprintf("%.0f", as.numeric(values))
   } else {
     wrong("column ", name, " is of class ", class(values)[1], ": text",
@@ -48,27 +63,7 @@ publishable <- function(name, values) {
   list(name = name, kind = kind, values = as.list(values), missing = as.list(missing - 1L))
 }
 
-# Each row as JSON text, with every number exactly as R has it.
 json_of_each <- function(values) {
-  rows <- if (is.data.frame(values)) lapply(seq_len(nrow(values)), function(row) as.list(values[row, , drop = FALSE])) else values
-  vapply(rows, json_text, "", USE.NAMES = FALSE)
-}
-
-json_text <- function(value) {
-  if (is.list(value) && length(value) == 0) return("{}")
-  value <- if (is.list(value)) rapply(value, exact_numbers, classes = "numeric", how = "replace") else exact_numbers(value)
-  as.character(jsonlite::toJSON(
-    value, auto_unbox = TRUE, null = "null", na = "null", POSIXt = "ISO8601", UTC = TRUE, json_verbatim = TRUE
-  ))
-}
-
-# Numbers as JSON, in as few digits as give the same number again; jsonlite has 15 of them at the most.
-exact_numbers <- function(values) {
-  if (!is.double(values) || is.object(values)) return(values)
-  digits <- sprintf("%.15g", values)
-  other <- is.finite(values) & as.numeric(digits) != values
-  digits[other] <- sprintf("%.17g", values[other])
-  digits[!is.finite(values)] <- "null"
-  text <- if (length(digits) == 1) digits else paste0("[", paste(digits, collapse = ","), "]")
-  structure(text, class = "json")
+  if (is.data.frame(values)) return(vapply(seq_len(nrow(values)), function(row) json_text(row_of(values, row)), ""))
+  vapply(unclass(values), json_text, "", USE.NAMES = FALSE)
 }

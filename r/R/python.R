@@ -14,8 +14,24 @@ bridge <- function() {
   if (is.null(state$bridge)) {
     start_python()
     state$bridge <- load_bridge()
+    state$pid <- Sys.getpid()
   }
+  check_process()
   state$bridge
+}
+
+# Python's threads do not outlive a fork: what waits for them would wait for ever.
+check_process <- function() {
+  if (!identical(state$pid, Sys.getpid())) {
+    fail("this R is a fork of one that uses Python, which ends there: use parallel::makeCluster() in place of mclapply(), and connect in each",
+         "ForkedProcess")
+  }
+}
+
+# Python's objects do not outlive their R, be they saved or not.
+check_alive <- function(object, kind) {
+  if (reticulate::py_is_null_xptr(object)) fail(paste0("this ", kind, " is of an R that has ended: make another"), "InvalidArgument")
+  check_process()
 }
 
 start_python <- function() {

@@ -28,7 +28,6 @@ events_read <- function(con, entity, start = NULL, end = NULL, ..., limit = NULL
     if (answer$ended) break
   }
   take_note(stream, answer)
-  warn_of_misfits(stream)
   whole_frame(stream, stream$rows)
 }
 

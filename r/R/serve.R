@@ -23,7 +23,12 @@ SERVE_SECONDS <- 60
 #' @export
 events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.0.0.1:0", token = NULL, rate = 20, seed = 1) {
   check_flag("demo", demo)
-  for (name in c("store", "nats", "listen", "token")) check_one_text(name, get(name))
+  for (name in c("store", "nats", "listen", "token")) {
+    check_one_text(name, get(name))
+    if (identical(get(name), "")) wrong(name, " is empty: leave it out, or name one")
+  }
+  if (is.null(listen)) listen <- "127.0.0.1:0"
+  if (is.null(seed)) seed <- 1
   if (demo && !is.null(nats)) wrong("demo = TRUE opens a shop on an embedded NATS server: leave nats out")
   if (!is.numeric(rate) || length(rate) != 1 || is.na(rate) || rate <= 0) {
     wrong("rate is ", shown(rate), ": events a second are expected, more than 0")
@@ -33,13 +38,16 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
   arguments <- c(arguments, if (is.null(nats)) "--embedded" else c("--nats", nats))
   if (demo) {
     seed <- whole_number("seed", seed, 0)
-    arguments <- c(arguments, "--demo", "--rate", format(rate, scientific = FALSE), "--seed", seed)
+    arguments <- c(arguments, "--demo", "--rate", sprintf("%.15g", rate), "--seed", seed)
   }
   server <- new.env(parent = emptyenv())
   server$process <- answered(bridge()$serve(as.list(arguments), token))
-  reg.finalizer(server, function(server) try(server$process$close(), silent = TRUE), onexit = TRUE)
+  owner <- Sys.getpid()
+  reg.finalizer(server, function(server) {
+    if (Sys.getpid() == owner) try(server$process$close(), silent = TRUE)
+  }, onexit = TRUE)
   server$url <- wait_until_ready(server)
-  state$newest <- server$url
+  state$servers <- c(list(server), state$servers)
   state$tokens[[server$url]] <- token
   structure(server, class = "fraiseql_events_server")
 }
@@ -60,14 +68,16 @@ wait_until_ready <- function(server) {
 
 #' @export
 events_close.fraiseql_events_server <- function(x) {
+  check_alive(x$process, "server")
   x$process$close()
   state$tokens[[x$url]] <- NULL
-  if (identical(state$newest, x$url)) state$newest <- NULL
+  state$servers <- Filter(function(server) server$url != x$url, state$servers)
   invisible(x)
 }
 
 #' @export
 format.fraiseql_events_server <- function(x, ...) {
+  check_alive(x$process, "server")
   running <- x$process$running()
   paste0("<fraiseql_events server at ", x$url, if (running) paste0(", process ", x$process$pid) else ", stopped", ">")
 }

@@ -23,6 +23,6 @@ events_entities <- function(con) {
 print.fraiseql_events_status <- function(x, ...) {
   simple <- x[vapply(x, function(value) is.atomic(value) && length(value) == 1, NA)]
   width <- max(nchar(names(simple)))
-  for (name in names(simple)) cat(formatC(name, width = -width), " ", format(simple[[name]], big.mark = ","), "\n", sep = "")
+  for (name in names(simple)) cat(formatC(name, width = -width), " ", if (is.numeric(simple[[name]])) grouped(simple[[name]]) else format(simple[[name]]), "\n", sep = "")
   invisible(x)
 }

@@ -46,7 +46,10 @@ events_stream <- function(con, entity, start = NULL, end = NULL, ..., limit = NU
   stream$told <- ""
   take_note(stream, list(step = 0L, rows = 0, ended = FALSE, state = "not yet asked for"))
   stream$rows <- 0
-  reg.finalizer(stream, function(stream) if (!stream$closed) try(stream$reading$close(), silent = TRUE))
+  owner <- Sys.getpid()
+  reg.finalizer(stream, function(stream) {
+    if (!stream$closed && Sys.getpid() == owner) try(stream$reading$close(), silent = TRUE)
+  })
   structure(stream, class = "fraiseql_events_stream")
 }
 
@@ -67,7 +70,6 @@ events_next <- function(stream, wait = Inf) {
   }
   take_note(stream, answer)
   if (answer$ended) {
-    warn_of_misfits(stream)
     events_close(stream)
     return(NULL)
   }
@@ -79,9 +81,9 @@ events_next <- function(stream, wait = Inf) {
 #' @export
 events_each <- function(stream, f) {
   check_stream(stream)
-  f <- match.fun(f)
-  on.exit(events_close(stream))
-  while (!is.null(batch <- events_next(stream))) {
+  if (!is.function(f)) wrong("f is ", shown(f), ": a function is expected, such as function(batch) print(nrow(batch))")
+  on.exit(if (!stream$closed) events_close(stream))
+  while (!stream$closed && !is.null(batch <- events_next(stream))) {
     if (isFALSE(f(batch))) break
   }
   invisible(stream$rows)
@@ -105,7 +107,7 @@ wait_for <- function(stream, rows, wait) {
 take_note <- function(stream, answer) {
   stream$rows <- (if (is.null(stream$rows)) 0 else stream$rows) + answer$rows
   stream$ended <- answer$ended
-  stream$state <- answer$state
+  stream$state <- state_in_words_of_r(answer$state)
   stream$offset <- if (is.null(answer$offset)) NULL else number_or_text(answer$offset)
   stream$history <- answer$history
   stream$misfits <- answer$misfits
@@ -119,7 +121,7 @@ number_or_text <- function(digits) {
 
 # Says once that the stream is asked for again, and that it goes on; and that a name is one that no event has.
 tell <- function(stream, answer) {
-  words <- answer$state
+  words <- state_in_words_of_r(answer$state)
   if (nzchar(answer$unknown) && !identical(answer$unknown, stream$unknown)) {
     stream$unknown <- answer$unknown
     warning(answer$unknown, call. = FALSE)
@@ -135,6 +137,7 @@ tell <- function(stream, answer) {
 }
 
 warn_of_misfits <- function(stream) {
+  if (stream$closed) return(invisible())
   for (path in names(stream$misfits)) {
     count <- stream$misfits[[path]]
     if (count > 0) {
@@ -147,6 +150,7 @@ check_stream <- function(stream) {
   if (!inherits(stream, "fraiseql_events_stream")) {
     wrong("stream is ", shown(stream), ": a stream is expected, from events_stream()")
   }
+  check_alive(stream$reading, "stream")
   if (stream$closed) wrong("this stream is read already, or closed: ask events_stream() for another")
 }
 
@@ -176,8 +180,7 @@ payload_types <- function(payload) {
 #' @export
 format.fraiseql_events_stream <- function(x, ...) {
   state <- if (x$ended) "read" else if (x$closed) "closed" else x$state
-  place <- if (is.null(x$offset)) "nothing yet" else paste0(format(x$rows, big.mark = ","), " events, up to offset ",
-                                                            format(x$offset, big.mark = ",", scientific = FALSE))
+  place <- if (is.null(x$offset)) "nothing yet" else paste0(grouped(x$rows), " events, up to offset ", grouped(x$offset))
   paste0("<fraiseql_events stream ", x$ticket, ": ", state, ", ", place, ">")
 }
 

@@ -29,6 +29,7 @@ events_ticket <- function(entity = "*", start = NULL, end = NULL, limit = NULL, 
   check_texts("event_types", event_types)
   check_choice("compression", compression, c("zstd", "lz4"))
   check_flag("follow", follow)
+  check_history(history)
   limit <- whole_number("limit", limit, 0)
   after_offset <- whole_number("after_offset", after_offset, -1)
   batch_size <- whole_number("batch_size", batch_size, 1, 1e6)
@@ -72,6 +73,7 @@ check_entity <- function(entity) {
   if (!is.character(entity) || length(entity) != 1 || is.na(entity)) {
     wrong("entity is ", shown(entity), ": name an entity type such as \"Order\", or \"*\" for all")
   }
+  if (!validEnc(entity)) wrong("entity ", shown(entity), " is not valid in its encoding: iconv() mends it")
   if (entity == "") wrong("the entity type is missing: name one such as \"Order\", or \"*\" for all")
   size <- nchar(enc2utf8(entity), "bytes")
   if (size > 80) wrong("the entity type has ", size, " bytes: 80 are the most")
@@ -99,6 +101,13 @@ check_choice <- function(name, value, known) {
   }
 }
 
+check_history <- function(history) {
+  pattern <- "^[0-9a-f]{8}(\\.[0-9a-f]{16}\\.[0-9]{1,18})?$"
+  if (!is.null(history) && !(is.character(history) && length(history) == 1 && grepl(pattern, history))) {
+    wrong("history is ", shown(history), ": it must be one that a server has named, such as \"1b671a64\"")
+  }
+}
+
 check_flag <- function(name, value) {
   if (!isTRUE(value) && !isFALSE(value)) wrong(name, " is ", shown(value), ": it must be TRUE or FALSE")
 }
@@ -107,7 +116,7 @@ check_flag <- function(name, value) {
 whole_number <- function(name, value, least, most = Inf) {
   if (is.null(value)) return(NULL)
   range <- paste0(": it must be a whole number from ", least, " to ", if (is.finite(most)) format(most, scientific = FALSE) else MOST_INTEGER)
-  if (length(value) != 1 || is.na(value) || is.logical(value)) wrong(name, " is ", shown(value), range)
+  if (length(value) != 1 || is.list(value) || is.na(value) || is.logical(value)) wrong(name, " is ", shown(value), range)
   if (is.numeric(value) && !inherits(value, "integer64")) {
     if (!is.finite(value) || value != floor(value)) wrong(name, " is ", shown(value), range)
     if (abs(value) > 2^53) wrong(name, " is beyond 2^53, where R's numbers have gaps: write it as text, \"", MOST_INTEGER, "\"")

@@ -104,7 +104,7 @@ def test_a_shop_that_opens_anew_goes_on_with_new_orders(tmp_path: Path) -> None:
             kernel.demo(rate=0, seed=1)
         assert kernel.demo(rate=None, seed=1) is shop  # what cannot be has closed nothing
         until(lambda: shop.published > 200)
-        kernel.restart(None)
+        kernel.restart()
         again = kernel.shop
         assert again is not None
         until(lambda: again.published > 200)
@@ -118,3 +118,36 @@ def test_a_shop_that_opens_anew_goes_on_with_new_orders(tmp_path: Path) -> None:
     created = events.filter(events["event_type"] == "Order.Created")["entity_id"]
     assert created.is_duplicated().sum() == 0
     assert created.str.split("-").list.slice(1, 1).n_unique() > 2
+
+
+def test_a_restart_changes_only_what_it_is_told(tmp_path: Path) -> None:
+    kernel, pool_before = running.Kernel(), pa.default_memory_pool()
+    try:
+        first = kernel.serve(Wanted(store=str(tmp_path / "store"), listen="127.0.0.1:0", beside=True))
+        client = EventClient(first.url)
+        again = kernel.restart(token="secret")
+        assert again.wanted == Wanted(
+            store=str(tmp_path / "store"),
+            listen="127.0.0.1:0",
+            beside=True,
+            token="secret",
+        )
+        assert client.status()["state"]  # one of before that has no token of its own knows the new one
+        assert kernel.serve(Wanted()) is again  # nothing is named: what runs is shown
+    finally:
+        kernel.stop()
+        pa.set_memory_pool(pool_before)
+
+
+def test_a_process_beside_that_others_have_ended_is_started_anew(tmp_path: Path) -> None:
+    kernel, wanted = running.Kernel(), Wanted(store=str(tmp_path / "store"), listen="127.0.0.1:0", beside=True)
+    try:
+        first = kernel.serve(wanted)
+        assert isinstance(first._served, running._Beside)
+        first._served._process.kill()
+        until(lambda: not first.lives)
+        again = kernel.serve(wanted)
+        assert again is not first
+        assert again.status()["state"]
+    finally:
+        kernel.stop()

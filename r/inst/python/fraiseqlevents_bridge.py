@@ -391,13 +391,13 @@ def _texts(values: pa.Array) -> dict[str, Any]:
 
 def _big(values: pa.Array, bigint: str) -> dict[str, Any]:
     """Whole numbers of 64 bits, exactly: as doubles only where all of them have one."""
-    if bigint == "integer64" and pa.types.is_int64(values.type):
+    ends = pc.min_max(values).as_py()
+    if bigint == "integer64" and pa.types.is_int64(values.type) and ends["min"] != _NA_INTEGER64:
         filled = np.asarray(values.fill_null(_NA_INTEGER64))
         return {"kind": "integer64", "bytes": bytearray(filled.tobytes())}
-    ends = pc.min_max(values).as_py()
     if bigint == "numeric" and (ends["min"] is None or (ends["min"] >= -_EXACT and ends["max"] <= _EXACT)):
         return _doubles(values, "double")
-    return _texts(values.cast(pa.string())) | {"large": bigint == "numeric"}
+    return _texts(values.cast(pa.string())) | {"large": bigint != "character"}
 
 
 def _doubles(values: pa.Array, kind: str) -> dict[str, Any]:

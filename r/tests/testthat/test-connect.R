@@ -7,9 +7,9 @@ test_that("a connection is shown with what its server has", {
 test_that("without an address the newest server of this session is found, then the variable", {
   a_server()
   expect_identical(events_connect()$url, served$server$url)
-  newest <- state$newest
-  on.exit(state$newest <- newest)
-  state$newest <- NULL
+  servers <- state$servers
+  on.exit(state$servers <- servers)
+  state$servers <- NULL
   Sys.setenv(FRAISEQL_EVENTS_URL = "grpc://127.0.0.1:1")
   on.exit(Sys.unsetenv("FRAISEQL_EVENTS_URL"), add = TRUE)
   expect_identical(events_connect()$url, "grpc://127.0.0.1:1")

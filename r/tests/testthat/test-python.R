@@ -23,3 +23,14 @@ test_that("a Python without fraiseql-events is one sentence with the command tha
 test_that("tickets need no Python", {
   expect_identical(in_another_r("events_ticket('Order')", "RETICULATE_PYTHON=/no/python"), "events:Order")
 })
+
+test_that("a fork, and what was saved, is told in a sentence", {
+  con <- a_server()
+  skip_on_os("windows")
+  said <- parallel::mclapply(1:2, function(each) tryCatch(nrow(events_read(con, "Order")), error = conditionMessage), mc.cores = 2)[[1]]
+  expect_match(said, "^this R is a fork")
+  expect_gt(nrow(events_read(con, "Order")), 0)
+  path <- tempfile()
+  saveRDS(con, path)
+  expect_error(events_read(readRDS(path), "Order"), "of an R that has ended", class = "InvalidArgument")
+})

@@ -47,3 +47,19 @@ test_that("a start that fails is one sentence", {
   expect_snapshot(error = TRUE, events_serve(demo = "yes"))
   expect_snapshot(error = TRUE, events_serve(demo = TRUE, rate = -1))
 })
+
+test_that("an empty token is none", {
+  skip_without_server()
+  expect_error(events_serve(token = ""), "token is empty", class = "InvalidArgument")
+  expect_error(events_serve(store = ""), "store is empty", class = "InvalidArgument")
+})
+
+test_that("without an address the newest server that still runs is found", {
+  first <- a_server()
+  server <- events_serve()
+  expect_identical(events_connect()$url, server$url)
+  tools::pskill(server$process$pid, tools::SIGKILL)
+  wait_until(function() !server$process$running())
+  expect_identical(events_connect()$url, first$url)
+  events_close(server)
+})
