@@ -72,6 +72,7 @@ _INFERRED: Final = {
     "DOUBLE": pa.float64(),
     "BIGINT": pa.int64(),
     "UBIGINT": pa.int64(),
+    "HUGEINT": pa.int64(),  # of positive and negative ones; which are too large is found out
 }
 _STRUCTURE: Final = "SELECT json_group_structure(data::JSON) FROM sample WHERE json_type(data) = 'OBJECT'"
 

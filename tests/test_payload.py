@@ -155,6 +155,11 @@ def test_whole_numbers_that_are_too_large_are_found_as_text() -> None:
     }  # fmt: skip
 
 
+def test_whole_numbers_of_both_signs_are_found_as_such() -> None:
+    there = sample({"change": -3, "large": -(2**63)}, {"change": 5, "large": 2**63 - 1}, {"change": 7, "large": 2**63})
+    assert {field.path: str(field.type) for field in infer(there)} == {"change": "int64", "large": "string"}
+
+
 scalars = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.text(max_size=8) | st.floats(-1e6, 1e6)
 names = st.text(st.characters(exclude_characters='."[]\\', exclude_categories=("Cs", "Cc")), min_size=1, max_size=5)
 
