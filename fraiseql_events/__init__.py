@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         ServerError,
         ServerUnavailable,
         ServiceError,
+        SinkError,
+        SinkUnavailable,
         StoreError,
         StoreInUse,
         StreamConsumed,
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
     from fraiseql_events.log import LogOptions
     from fraiseql_events.names import UnknownName
     from fraiseql_events.service import Service, serve
+    from fraiseql_events.sinks import ClickHouseSink
     from fraiseql_events.stream import EventStream
     from fraiseql_events.ticket import Ticket
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "ClickHouseSink": "sinks",
     "EntityInfo": "entity_info",
     "EventClient": "client",
     "EventStream": "stream",
@@ -52,6 +56,8 @@ _HOME = {
     "ServerUnavailable": "errors",
     "Service": "service",
     "ServiceError": "errors",
+    "SinkError": "errors",
+    "SinkUnavailable": "errors",
     "StoreError": "errors",
     "StoreInUse": "errors",
     "StreamConsumed": "errors",
@@ -65,6 +71,7 @@ _HOME = {
 
 __all__ = [
     "SCHEMA",
+    "ClickHouseSink",
     "EntityInfo",
     "EventClient",
     "EventStream",
@@ -77,6 +84,8 @@ __all__ = [
     "ServerUnavailable",
     "Service",
     "ServiceError",
+    "SinkError",
+    "SinkUnavailable",
     "StoreError",
     "StoreInUse",
     "StreamConsumed",

@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ingest(commands)
     _add_stream(commands)
     _add_publish(commands)
+    _add_sink(commands)
     _add_status(commands)
     _add_dead_letters(commands)
     for command in commands.choices.values():
@@ -157,6 +158,29 @@ def _add_publish(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_nats_of_server(publish)
     _add_url(publish)
     _add_source(publish, subject=False)
+
+
+def _add_sink(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sink = commands.add_parser("sink", help="fill a database with events, each once, until Ctrl-C or SIGTERM")
+    sink.add_argument("kind", choices=("clickhouse",), help="which: clickhouse")
+    sink.add_argument(
+        "--url", metavar="URL", required=True,
+        help="http://HOST:8123, https://HOST:8443, or chdb:///FOLDER for ClickHouse's engine in this process; user and "
+        "password better in CLICKHOUSE_USER and CLICKHOUSE_PASSWORD",
+    )  # fmt: skip
+    sink.add_argument(
+        "--from", metavar="URL", dest="source", help="the Flight server (FRAISEQL_EVENTS_URL, else localhost:50051)"
+    )
+    sink.add_argument("--token", metavar="TEXT", help="what that server wants of its clients (FRAISEQL_EVENTS_TOKEN)")
+    sink.add_argument("--database", metavar="NAME", default="default", help="where the tables are (default)")
+    sink.add_argument(
+        "--table", metavar="NAME", default="fraiseql_events", help="the table of the events (fraiseql_events)"
+    )
+    sink.add_argument("--entity", metavar="ENTITY", default="*", help="an entity type, or '*' for all (*)")
+    sink.add_argument(
+        "--keep-days", type=_positive, metavar="N", help="have ClickHouse remove older events; for a new table"
+    )
+    sink.add_argument("--once", action="store_true", help="load what is there now, then end")
 
 
 def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -193,6 +193,31 @@ def _nats_to_publish_to(options: Namespace) -> str:
     return nats_url(options.nats)
 
 
+def sink(options: Namespace) -> int:
+    """Fills ClickHouse with events, until a signal; or with what is there now."""
+    from fraiseql_events.sinks import ClickHouseSink
+
+    stopped = _stop_on_signals()
+    sink = ClickHouseSink(
+        options.url,
+        source=options.source,
+        token=options.token,
+        entity=options.entity,
+        database=options.database,
+        table=options.table,
+        keep_days=options.keep_days,
+    )
+    with sink:
+        if not options.once:
+            _say(f"filling {sink.name}; Ctrl-C ends it")
+            sink.follow(stopped=stopped)
+            return 0
+        with bar("loading", unit="events") as progress:
+            loaded = sink.load(stopped=stopped, progress=progress.update)
+    _print_json({"events": loaded.events, "seconds": loaded.seconds, "offset": loaded.offset})
+    return 0
+
+
 def status(options: Namespace) -> int:
     """Says how a server is doing."""
     with EventClient(options.url, token=options.token) as client:

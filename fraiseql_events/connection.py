@@ -83,6 +83,12 @@ class Connection(Closing):
                 for result in found:
                     yield json.loads(result.body.to_pybytes())
 
+    def tell(self, name: str, body: bytes) -> None:
+        """Tells the server something, by an action that answers nothing."""
+        with mapped_errors(self.shown_url):
+            options = self._options(LOOK_SECONDS)
+            self._ask(lambda client: list(client.do_action(fl.Action(name, body), options=options)))
+
     def close(self) -> None:
         """Ends it; again does nothing."""
         with self._lock:

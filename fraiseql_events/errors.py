@@ -11,6 +11,8 @@ EventsError
 ├── StreamMismatch       the JetStream stream is not the one that the history knows
 ├── StoreError           the history cannot be opened, read or written
 │   └── StoreInUse       another process writes to it
+├── SinkError            the database that a sink fills does not take what it is given
+│   └── SinkUnavailable  it does not answer, or may take it later; also a ConnectionError
 └── ServiceError         bridge, log and server could not be started or have failed
 
 Every message says what was expected, what came, and what to do. Errors of NATS, Delta and Flight
@@ -31,6 +33,8 @@ __all__ = [
     "ServerError",
     "ServerUnavailable",
     "ServiceError",
+    "SinkError",
+    "SinkUnavailable",
     "StoreError",
     "StoreInUse",
     "StreamConsumed",
@@ -86,6 +90,14 @@ class StoreError(EventsError):
 
 class StoreInUse(StoreError):
     """Another process writes to the same store; two would interleave."""
+
+
+class SinkError(EventsError):
+    """The database that a sink fills does not take what it is given; asking again is of no use."""
+
+
+class SinkUnavailable(SinkError, ConnectionError):
+    """The database that a sink fills does not answer, or has a trouble that may pass."""
 
 
 class ServiceError(EventsError):

@@ -167,6 +167,7 @@ class Service(Closing):
             "dead_letters": log.dead_letters,
             "dead_letters_replayed": log.replayed,
             "streams": self._server.streams if self._server else 0,
+            "sinks": self._server.sinks.listed(log.offset) if self._server else [],
             "entities": {name: entity_json(found) for name, found in sorted(log.entities.items())},
             "events_per_second": round(log.events_per_second, 1),
             "uptime_seconds": round(time.monotonic() - self._started, 3),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from fraiseql_events.html import card, table
+
+#: A sink that runs says so every second.
+SILENT_SECONDS: Final = 10.0
 
 
 def in_words(status: dict[str, Any]) -> str:
@@ -24,6 +27,7 @@ def status_text(url: str, status: dict[str, Any]) -> str:
     ]
     for name, found in status["entities"].items():
         lines.append(f"  {name}: {count(found['events'], 'event')} from {found['first']} to {found['last']}")
+    lines += [f"sink {name}: {how}" for name, how in _sinks(status)]
     if status["missed"]:
         lines.append(_missed(status))
     return "\n".join(lines)
@@ -38,6 +42,7 @@ def status_card(title: str, url: str, status: dict[str, Any]) -> str:
         ("stream", f"{status['stream']} at {status['nats']}, {_behind(status)}"),
         ("store", status["store"]),
     ]
+    facts += [(f"sink {name}", how) for name, how in _sinks(status)]
     if status["missed"]:
         facts.append(("missed", _missed(status)))
     rows = [(name, found["events"], found["first"], found["last"]) for name, found in status["entities"].items()]
@@ -58,6 +63,22 @@ def _behind(status: dict[str, Any]) -> str:
     replayed = f" ({status['dead_letters_replayed']:,} replayed)" if status["dead_letters_replayed"] else ""
     letters = count(status["dead_letters"], "dead letter")
     return f"{count(status['lag'], 'message')} behind the stream, {letters}{replayed}"
+
+
+def _sinks(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each sink, and how it is doing."""
+    return [(sink["name"], _sink(sink)) for sink in status.get("sinks", ())]
+
+
+def _sink(sink: dict[str, Any]) -> str:
+    trouble = f" ({sink['last_error']})" if sink["last_error"] and sink["state"] in ("asking again", "failed") else ""
+    silent = f", not heard of for {timedelta(seconds=int(sink['seen_seconds']))}" if _is_silent(sink) else ""
+    return f"{sink['state']}{trouble}, {count(sink['lag'], 'event')} behind{silent}"
+
+
+def _is_silent(sink: dict[str, Any]) -> bool:
+    """Whether a sink that has not said that it ends is not heard of any more."""
+    return sink["seen_seconds"] > SILENT_SECONDS and sink["state"] not in ("stopped", "failed")
 
 
 def _missed(status: dict[str, Any]) -> str:

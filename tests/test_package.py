@@ -65,6 +65,7 @@ ROOMS = [
         "client",
     ),
     ("health", "service"),
+    ("sinks",),
     (
         "own_process",
         "event_columns",

@@ -1,4 +1,4 @@
-"""The Flight server: DoGet, GetFlightInfo, GetSchema, ListFlights and two actions over one log."""
+"""The Flight server: DoGet, GetFlightInfo, GetSchema, ListFlights and three actions over one log."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fraiseql_events.event import text_or_base64
 from fraiseql_events.flight.access import TokenRequired
 from fraiseql_events.flight.errors import NotFound, Unimplemented, guard, handler
 from fraiseql_events.flight.keepalive import Keepalive
+from fraiseql_events.flight.reports import SinkReports
 from fraiseql_events.flight.wire import LOOK_SECONDS, Request, wire_batches, wire_schema
 from fraiseql_events.log import Cursor, Filter, Log
 from fraiseql_events.log.place import Place
@@ -30,6 +31,7 @@ log: Final = logging.getLogger(__name__)
 ACTIONS: Final = (
     ("status", "The state of bridge and log, as one JSON object."),
     ("dead-letters", "What could not be read: one JSON object a result, in the stream's order."),
+    ("sink", "Takes a sink's report of itself, a JSON object, for the status to show."),
 )
 
 
@@ -73,6 +75,8 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
         self._counting = threading.Lock()
         #: How many streams are open.
         self.streams = 0
+        #: What sinks say of themselves.
+        self.sinks = SinkReports()
         self._host, port = parse_listen(listen)
         check_free(self._host, port)
         # the base class serves from its constructor on: everything must be set before
@@ -179,6 +183,9 @@ class EventServer(fl.FlightServerBase):  # type: ignore[misc]
             return iter([_result(self._status())])
         if action.type == "dead-letters":
             return guard(_letters(self._log))
+        if action.type == "sink":
+            self.sinks.take(action.body.to_pybytes())
+            return iter(())
         raise Unimplemented(
             f"there is no action {action.type[:60]!r}, only " + " and ".join(name for name, _ in ACTIONS)
         )

@@ -1,0 +1,212 @@
+"""Fills a table of ClickHouse with events, each once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Self
+
+from fraiseql_events.arguments import entity_type, read_certificates
+from fraiseql_events.client import EventClient
+from fraiseql_events.closing import Closing
+from fraiseql_events.connection import Connection
+from fraiseql_events.errors import EventsError, ServerUnavailable, SinkUnavailable, StreamCut
+from fraiseql_events.sinks.address import parse_address
+from fraiseql_events.sinks.engine import Engine
+from fraiseql_events.sinks.report import Reporter
+from fraiseql_events.sinks.schema import Tables
+from fraiseql_events.sinks.session import Session, Work
+from fraiseql_events.sinks.status import Loaded, SinkStatus
+from fraiseql_events.ticket import Ticket
+
+log: Final = logging.getLogger(__name__)
+
+DATABASE: Final = "default"
+TABLE: Final = "fraiseql_events"
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 30.0
+#: Loading is given up when for so long nothing more comes into the table.
+GIVE_UP_SECONDS: Final = 60.0
+
+
+class ClickHouseSink(Closing):
+    """Fills a table of ClickHouse with events, each once, whatever happens to it, to ClickHouse or to the network.
+
+    The place that it has come to is kept in ClickHouse, beside the events: another sink goes on from there, whether
+    this one was closed or killed. The tables are made where they are not there; docs/clickhouse.md has their SQL.
+
+    Args:
+        url: the ClickHouse: ``http://HOST:8123``, ``https://HOST:8443``, or ``chdb:///FOLDER`` for the engine that runs
+            in this process. User and password are in it, or in CLICKHOUSE_USER and CLICKHOUSE_PASSWORD.
+        source: the Flight server, as for `EventClient`.
+        token: what that server wants of its clients, as for `EventClient`.
+        tls_roots: as for `EventClient`.
+        entity: an entity type, or ``"*"`` for all.
+        database: where the tables are; made if it is not there.
+        table: the table of the events. A table is filled with one entity type, or with all, by one sink at a time.
+        keep_days: have ClickHouse remove events that are older; for a table that is not there yet.
+
+    Raises:
+        InvalidArgument: one of them is wrong.
+
+    Example:
+        >>> with ClickHouseSink("chdb://clickhouse", entity="Order") as sink:
+        ...     sink.load().events
+        2
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        source: str | None = None,
+        token: str | None = None,
+        tls_roots: str | os.PathLike[str] | None = None,
+        entity: str = "*",
+        database: str = DATABASE,
+        table: str = TABLE,
+        keep_days: int | None = None,
+    ) -> None:
+        self._address = parse_address(url)
+        self._tables = Tables(database=database, table=table, keep_days=keep_days)
+        Ticket(entity=entity_type(entity))  # which checks it
+        self._entity = entity
+        self._client = EventClient(source, token=token, tls_roots=tls_roots)
+        self._id = uuid.uuid4().hex
+        self._status = SinkStatus()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._server = Connection(self._client.url, token, read_certificates(self._client.url, tls_roots))
+        self._reporter = Reporter(self._server, self.name, entity)
+        #: When something came into the table, or nothing was left to come; None before that.
+        self._moved: float | None = None
+        self._progress: Callable[[int], object] = lambda events: None
+        #: Why a sink that was started has ended by itself; None while it has not.
+        self.failure: EventsError | None = None
+
+    @property
+    def name(self) -> str:
+        """Where the events go, in a word."""
+        return f"{self._address.shown} {self._tables.events}"
+
+    @property
+    def status(self) -> SinkStatus:
+        """How it is doing."""
+        return self._status
+
+    def load(
+        self, *, stopped: Callable[[], bool] = lambda: False, progress: Callable[[int], object] = lambda events: None
+    ) -> Loaded:
+        """Loads what is there and not in the table yet, then ends.
+
+        Args:
+            stopped: whether it should end earlier.
+            progress: is told how many events more are in the table.
+
+        Raises:
+            SinkUnavailable: ClickHouse does not answer, or for a minute takes nothing.
+            SinkError: it cannot go on.
+            EventsError: the Flight server does not answer, or cannot go on.
+        """
+        started, before = time.monotonic(), self._status.events
+        self._progress = progress
+        self._run(follow=False, stopped=stopped)
+        return Loaded(self._status.events - before, round(time.monotonic() - started, 3), self._status.offset)
+
+    def follow(self, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Loads what is there, then what arrives, until it is closed; what does not answer is asked again.
+
+        Args:
+            stopped: whether it should end.
+
+        Raises:
+            SinkError: it cannot go on.
+        """
+        self._run(follow=True, stopped=stopped)
+
+    def start(self) -> Self:
+        """Follows in a thread of its own, until it is closed."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._follow_quietly, name="fraiseql-events-follow", daemon=True)
+            self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Ends it, when the block that is being inserted is in the table; again does nothing."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._client.close()
+        self._server.close()
+
+    def __repr__(self) -> str:
+        status = self._status
+        place = "nothing yet" if status.offset is None else f"up to offset {status.offset:,}"
+        trouble = f" ({status.last_error})" if status.state in ("asking again", "failed") else ""
+        return f"<ClickHouseSink {self.name}: {status.state}{trouble}, {status.events:,} events, {place}>"
+
+    def _follow_quietly(self) -> None:
+        try:
+            self.follow()
+        except EventsError as error:
+            log.error("the sink %s has ended: %s", self.name, error)
+
+    def _run(self, *, follow: bool, stopped: Callable[[], bool]) -> None:
+        """Runs sessions until one ends well; after a trouble that may pass another one goes on."""
+        pause = _FIRST_PAUSE
+        self._moved = None
+        self._set(state="starting")
+        with self._reporter.reporting(lambda: self._status):
+            while not self._ended(stopped):
+                moved = self._moved
+                try:
+                    self._run_once(follow=follow, stopped=stopped)
+                    break
+                except (SinkUnavailable, ServerUnavailable, StreamCut) as error:
+                    self._plan_again(error, follow=follow)
+                    pause = _FIRST_PAUSE if self._moved != moved else min(2 * pause, _LONGEST_PAUSE)
+                    self._wait(pause, stopped)
+                except EventsError as error:
+                    self.failure = error
+                    self._set(state="failed", last_error=str(error))
+                    raise
+            self._set(state="stopped")
+
+    def _run_once(self, *, follow: bool, stopped: Callable[[], bool]) -> None:
+        work = Work(
+            self._client, self._tables, self._entity, self._id, follow, lambda: self._ended(stopped), self._note
+        )
+        with Engine(self._address) as engine:
+            Session(engine, work).run()
+
+    def _plan_again(self, error: EventsError, *, follow: bool) -> None:
+        """Says what is wrong; for loading it is an error at the start, and when it does not pass."""
+        if not follow and (self._moved is None or time.monotonic() - self._moved > GIVE_UP_SECONDS):
+            self._set(state="failed", last_error=str(error))
+            raise error
+        if self._status.state != "asking again" or self._status.last_error != str(error):
+            log.warning("%s; asking again", error)
+        self._set(state="asking again", last_error=str(error))
+
+    def _note(self, events: int, offset: int) -> None:
+        if self._status.state == "asking again":
+            log.warning("the sink goes on")
+        self._moved = time.monotonic()
+        self._progress(events)
+        self._set(state="live", events=self._status.events + events, offset=None if offset < 0 else offset)
+
+    def _set(self, **changes: object) -> None:
+        self._status = replace(self._status, **changes)  # type: ignore[arg-type]
+
+    def _ended(self, stopped: Callable[[], bool]) -> bool:
+        return self._stopping.is_set() or stopped()
+
+    def _wait(self, seconds: float, stopped: Callable[[], bool]) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._ended(stopped):
+            self._stopping.wait(0.1)

@@ -1,0 +1,117 @@
+"""Opens a sink's tables: makes them where they are not there, and refuses those that it would spoil."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fraiseql_events.errors import SinkError
+from fraiseql_events.sinks.engine import Engine
+from fraiseql_events.sinks.position import Position, Positions
+from fraiseql_events.sinks.schema import COLUMNS, POSITION, Counts, Tables, days_kept, difference, recognises_blocks
+
+#: What a table is: its engine, and the statement that would make it.
+_TABLE: Final = "SELECT engine, create_table_query FROM system.tables WHERE database = {a:String} AND name = {b:String}"
+_COLUMNS: Final = "SELECT name, type FROM system.columns WHERE database = {a:String} AND table = {b:String}"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Tables that can be filled.
+
+    Attributes:
+        positions: the table of the position.
+        position: its last row; None while nothing has been inserted.
+        recognises_blocks: whether a block that is inserted again is recognised by ClickHouse itself.
+        keeps_all: whether no event is removed from the table by its age.
+        days: after how many days one is; None where it is by another rule, or never.
+        counts: the tables of counts that there are.
+    """
+
+    positions: Positions
+    position: Position | None
+    recognises_blocks: bool
+    keeps_all: bool
+    days: int | None
+    counts: tuple[Counts, ...]
+
+
+def open_tables(engine: Engine, tables: Tables, entity: str, sink: str) -> Opened:
+    """The tables, made where they are not there.
+
+    Args:
+        engine: where they are.
+        tables: their names.
+        entity: what the table is filled with, as in a ticket.
+        sink: which sink asks.
+
+    Raises:
+        SinkError: a table has another shape, or other events, or is gone.
+    """
+    positions = Positions(engine, tables, sink)
+    if not engine.ask("SELECT 1 FROM system.databases WHERE name = {a:String}", a=tables.database):
+        engine.run(f"CREATE DATABASE IF NOT EXISTS {tables.database}")
+    engine.run(tables.position_table())
+    _check_columns(engine, tables.position, POSITION)
+    position = positions.newest()
+    if position is None:
+        _make(engine, tables)
+    _check_position(position, tables, entity)
+    found = _table(engine, tables.events)
+    if found is None:
+        raise SinkError(
+            f"{tables.events} is gone, while {tables.position} says that it was filled: drop that, too, "
+            "and it is filled anew"
+        )
+    _check_columns(engine, tables.events, COLUMNS)
+    kind, statement = found
+    _check_days(tables, statement)
+    counts = tuple(each for each in tables.counts if _table(engine, each.name) is not None)
+    recognises = recognises_blocks(kind, statement)
+    return Opened(positions, position, recognises, " TTL " not in statement, days_kept(statement), counts)
+
+
+def _make(engine: Engine, tables: Tables) -> None:
+    """Makes what is not there yet, unless there is a table that somebody else has filled."""
+    if _table(engine, tables.events) is not None:
+        _check_columns(engine, tables.events, COLUMNS)
+        ((rows,),) = engine.ask(f"SELECT count() FROM {tables.events}")  # noqa: S608 - our names
+        if rows:
+            raise SinkError(
+                f"{tables.events} has {rows:,} rows, and {tables.position} does not say how they came there: "
+                "name another table, or empty this one"
+            )
+    for statement in tables.migration():
+        engine.run(statement)
+
+
+def _table(engine: Engine, name: str) -> tuple[str, str] | None:
+    """A table's engine, and the statement that would make it; None when there is none."""
+    database, _, table = name.partition(".")
+    found = engine.ask(_TABLE, a=database, b=table)
+    return (found[0][0], found[0][1]) if found else None
+
+
+def _check_columns(engine: Engine, name: str, expected: dict[str, str]) -> None:
+    database, _, table = name.partition(".")
+    found: dict[str, str] = dict(engine.ask(_COLUMNS, a=database, b=table))
+    if differences := difference(found, expected):
+        raise SinkError(f"{name} is a table of another shape: {differences}; name another table")
+
+
+def _check_position(position: Position | None, tables: Tables, entity: str) -> None:
+    if position is not None and position.entity != entity:
+        raise SinkError(
+            f"{tables.events} is filled with the events of {position.entity!r}: for those of {entity!r} "
+            "name another table"
+        )
+
+
+def _check_days(tables: Tables, statement: str) -> None:
+    wanted, found = tables.keep_days, days_kept(statement)
+    if wanted is not None and wanted != found:
+        now = "all events" if found is None else f"events for {found} days"
+        raise SinkError(
+            f"{tables.events} keeps {now}, not for {wanted} days: "
+            f"ALTER TABLE {tables.events} MODIFY TTL timestamp + INTERVAL {wanted} DAY changes that"
+        )

@@ -1,0 +1,184 @@
+"""One run of a sink from its start to an error: opens the tables, completes the last block, and goes on behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import pyarrow as pa
+
+from fraiseql_events.client import EventClient
+from fraiseql_events.errors import SinkError
+from fraiseql_events.event import SCHEMA
+from fraiseql_events.sinks.blocks import Block, Collector
+from fraiseql_events.sinks.engine import Engine
+from fraiseql_events.sinks.opening import Opened, open_tables
+from fraiseql_events.sinks.position import Position
+from fraiseql_events.sinks.recovery import complete
+from fraiseql_events.sinks.schema import Tables
+from fraiseql_events.stream import EventStream
+
+_COLUMNS: Final[list[str]] = [*SCHEMA.names, "offset"]
+#: So long the stream is waited for at a time, and a block that is being inserted.
+_LOOK_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a session is to do.
+
+    Attributes:
+        client: reads the events.
+        tables: where they go.
+        entity: which events, as in a ticket.
+        sink: which sink this is.
+        follow: whether it goes on with what arrives.
+        stopped: whether it should end.
+        note: is told how many events more are in ClickHouse, and the offset that they reach.
+    """
+
+    client: EventClient
+    tables: Tables
+    entity: str
+    sink: str
+    follow: bool
+    stopped: Callable[[], bool]
+    note: Callable[[int, int], None]
+
+
+class Session:
+    """Reads and inserts until the work is done, or stopped, or something goes wrong.
+
+    Args:
+        engine: the ClickHouse.
+        work: what is to be done.
+
+    Raises:
+        EventsError: from `run`: something went wrong. Another session goes on where this one was.
+    """
+
+    def __init__(self, engine: Engine, work: Work) -> None:
+        self._engine = engine
+        self._work = work
+        self._insert: _Insert | None = None
+
+    def run(self) -> None:
+        """Does it."""
+        work = self._work
+        self._opened = open_tables(self._engine, work.tables, work.entity, work.sink)
+        self._position = self._opened.position or Position(0, work.entity, "", -1, -1, 0)
+        if self._position.events:
+            self._complete(self._position)
+        first = self._position
+        try:
+            with self._stream(self._position.offset, follow=work.follow) as stream:
+                self._pump(stream)
+        finally:
+            self._finish()
+        if self._position.number > first.number or first.events:
+            self._say_complete()
+
+    def _complete(self, position: Position) -> None:
+        """The last block, of which nobody knows whether all of it is there."""
+        with self._stream(position.after_offset, limit=position.events) as stream:
+            batches = tuple(stream.batches())
+        block = Block(position.after_offset, batches[-1].column("offset")[-1].as_py() if batches else -1, batches)
+        if (block.offset, block.events) != (position.offset, position.events):
+            raise SinkError(
+                f"the server gives other events than those that {self._work.tables.events} was filled with: "
+                "is it the same history? Name another table"
+            )
+        self._position = self._opened.positions.write(position)
+        complete(self._engine, self._work.tables, self._opened, self._position, block)
+
+    def _stream(self, after: int, *, follow: bool = False, limit: int | None = None) -> EventStream[pa.RecordBatch]:
+        work = self._work
+        known = after >= 0
+        stream = work.client.stream(
+            work.entity,
+            columns=_COLUMNS,
+            limit=limit,
+            after_offset=after if known else None,
+            history=self._position.history if known else None,
+            follow=follow,
+            progress=False,
+            frames="arrow",
+        )
+        stream.warns = False
+        return stream
+
+    def _pump(self, stream: EventStream[pa.RecordBatch]) -> None:
+        """Reads while the block before is being inserted."""
+        collector = Collector(self._position.offset)
+        while not self._work.stopped():
+            self._look()
+            if self._insert is None and collector.is_due(ended=stream.ended):
+                self._begin(collector.take(), stream)
+            elif self._insert is None and collector.is_empty:
+                if stream.offset is not None:
+                    self._work.note(0, max(stream.offset, self._position.offset))
+                if stream.ended:
+                    return
+            if stream.ended or collector.is_full:
+                self._wait()
+            elif (batch := stream.poll(_LOOK_SECONDS)) is not None:
+                collector.add(batch)
+
+    def _begin(self, block: Block, stream: EventStream[pa.RecordBatch]) -> None:
+        """Begins to insert a block, in a thread of its own."""
+        history = stream.history or ""
+        planned = replace(
+            self._position,
+            history=history,
+            after_offset=block.after_offset,
+            offset=block.offset,
+            events=block.events,
+        )
+        self._insert = _Insert(self._engine, self._work.tables, self._opened, planned, block)
+
+    def _look(self) -> None:
+        """Takes notice of a block that has been inserted; its error is raised."""
+        if self._insert is not None and not self._insert.is_alive():
+            insert, self._insert = self._insert, None
+            if insert.error is not None:
+                raise insert.error
+            self._position = insert.position
+            self._work.note(insert.position.events, insert.position.offset)
+
+    def _wait(self) -> None:
+        if self._insert is not None:
+            self._insert.join(_LOOK_SECONDS)
+
+    def _finish(self) -> None:
+        """Lets a block that is being inserted be inserted: half of it would have to be completed later."""
+        if self._insert is not None:
+            self._insert.join()
+            self._look()
+
+    def _say_complete(self) -> None:
+        position = self._position
+        self._position = self._opened.positions.write(replace(position, after_offset=position.offset, events=0))
+
+
+class _Insert(threading.Thread):
+    """A block that is being inserted: first the row of the position, then the block."""
+
+    def __init__(self, engine: Engine, tables: Tables, opened: Opened, planned: Position, block: Block) -> None:
+        super().__init__(name="fraiseql-events-sink", daemon=True)
+        self._engine = engine
+        self._table = tables.events
+        self._positions = opened.positions
+        self._block = block
+        self.position = planned
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Inserts it."""
+        try:
+            self.position = self._positions.write(self.position)
+            self._engine.insert(self._table, self._block.batches, self.position.token)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self.error = error
