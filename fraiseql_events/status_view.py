@@ -73,7 +73,8 @@ def _sinks(status: dict[str, Any]) -> list[tuple[str, str]]:
 def _sink(sink: dict[str, Any]) -> str:
     trouble = f" ({sink['last_error']})" if sink["last_error"] and sink["state"] in ("asking again", "failed") else ""
     silent = f", not heard of for {timedelta(seconds=int(sink['seen_seconds']))}" if _is_silent(sink) else ""
-    return f"{sink['state']}{trouble}, {count(sink['lag'], 'event')} behind{silent}"
+    behind = "" if sink["lag"] is None else f", {count(sink['lag'], 'event')} behind"
+    return f"{sink['state']}{trouble}{behind}{silent}"
 
 
 def _is_silent(sink: dict[str, Any]) -> bool:

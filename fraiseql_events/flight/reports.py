@@ -70,7 +70,7 @@ class SinkReports:
         return [
             {
                 **msgspec.structs.asdict(report),
-                "lag": offset - 1 - (-1 if report.offset is None else report.offset),
+                "lag": None if report.offset is None else max(0, offset - 1 - report.offset),
                 "seen_seconds": round(now - seen, 1),
             }
             for _, (seen, report) in found

@@ -23,11 +23,13 @@ class Block:
     Attributes:
         after_offset: the offset before its first; of the events in between, none is wanted.
         offset: that of its last event.
+        history: what that is an offset of, as `EventStream.history` told it then.
         batches: the events, with their offsets.
     """
 
     after_offset: int
     offset: int
+    history: str
     batches: tuple[pa.RecordBatch, ...]
 
     @property
@@ -41,20 +43,23 @@ class Collector:
 
     Args:
         after_offset: where the first block begins.
+
+    Attributes:
+        rows: how many it has.
     """
 
     def __init__(self, after_offset: int) -> None:
         self._after = after_offset
-        self._batches: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
+        self._batches: list[tuple[pa.RecordBatch, str]] = []
+        self.rows = self._bytes = 0
         self._since = 0.0
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Takes a batch with rows, which is cut where a block would have too many."""
+    def add(self, batch: pa.RecordBatch, history: str) -> None:
+        """Takes a batch with rows, and what its last offset is an offset of."""
         if not self._batches:
             self._since = time.monotonic()
-        self._batches.append(batch)
-        self._rows += batch.num_rows
+        self._batches.append((batch, history))
+        self.rows += batch.num_rows
         self._bytes += batch.nbytes
 
     @property
@@ -65,7 +70,7 @@ class Collector:
     @property
     def is_full(self) -> bool:
         """Whether it should not be given more."""
-        return self._rows >= MOST_ROWS or self._bytes >= MOST_BYTES
+        return self.rows >= MOST_ROWS or self._bytes >= MOST_BYTES
 
     def is_due(self, *, ended: bool) -> bool:
         """Whether what it has should be inserted."""
@@ -74,16 +79,17 @@ class Collector:
         return ended or self.is_full or time.monotonic() - self._since >= WAIT_SECONDS
 
     def take(self) -> Block:
-        """What it has, as a block."""
-        rows, kept = 0, 0
-        for batch in self._batches:
-            if rows + batch.num_rows > MOST_ROWS and rows:
+        """What it has, as a block; what would be too much for one is kept."""
+        taken, rows = 0, 0
+        for batch, _ in self._batches:
+            if taken and rows + batch.num_rows > MOST_ROWS:
                 break
-            rows, kept = rows + batch.num_rows, kept + 1
-        batches, rest = self._batches[:kept], self._batches[kept:]
-        block = Block(self._after, batches[-1].column("offset")[-1].as_py(), tuple(batches))
+            taken, rows = taken + 1, rows + batch.num_rows
+        first, rest = self._batches[:taken], self._batches[taken:]
+        last, history = first[-1]
+        block = Block(self._after, last.column("offset")[-1].as_py(), history, tuple(batch for batch, _ in first))
         self._after, self._batches = block.offset, []
-        self._rows = self._bytes = 0
-        for batch in rest:
-            self.add(batch)
+        self.rows = self._bytes = 0
+        for batch, place in rest:
+            self.add(batch, place)
         return block

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,6 +65,8 @@ _PASSING: Final = frozenset(
     )
 )
 _REFUSED: Final = frozenset(("AUTHENTICATION_FAILED", "REQUIRED_PASSWORD", "UNKNOWN_USER", "WRONG_PASSWORD"))
+_PIECE_BYTES: Final = 2**20
+_OTHER_FOLDER: Final = re.compile(r"already initialized with path '([^']*)'")
 _STATUS: Final = re.compile(r"HTTP status (\d+)")
 _SAID: Final = re.compile(r"Code: \d+\.\s*(?:DB::\w*Exception:)?\s*(.*)", re.DOTALL)
 
@@ -117,10 +120,28 @@ class Engine(Closing):
 
     def _connect(self, driver: ModuleType) -> Client:
         options = dict(self.address.options)
-        if not self.address.embedded:
-            options |= {"connect_timeout": CONNECT_SECONDS, "send_receive_timeout": ANSWER_SECONDS}
-            options |= {"autogenerate_session_id": False, "client_name": "fraiseql-events", "compress": False}
+        if self.address.embedded:
+            return self._open_folder(driver, options)
+        options |= {"connect_timeout": CONNECT_SECONDS, "send_receive_timeout": ANSWER_SECONDS}
+        options |= {"autogenerate_session_id": False, "client_name": "fraiseql-events", "compress": False}
         client: Client = driver.get_client(**options)
+        return client
+
+    def _open_folder(self, driver: ModuleType, options: dict[str, Any]) -> Client:
+        shown = self.address.shown
+        try:
+            Path(options["path"]).mkdir(parents=True, exist_ok=True)
+            client: Client = driver.get_client(**options)
+        except OSError as error:
+            raise SinkError(f"the folder of {shown} cannot be made: {error.strerror}") from error
+        except driver.driver.exceptions.Error as error:
+            if found := _OTHER_FOLDER.search(str(error)):
+                raise SinkError(
+                    f"this process has ClickHouse's engine open at {found[1]}, and it opens one folder at a time: "
+                    f"close what has it open, or take chdb://{found[1]}"
+                ) from error
+            why = "another process uses it, or what is in it is none of ClickHouse's"
+            raise SinkError(f"the folder of {shown} cannot be opened: {why}") from error
         return client
 
     def _error(self, error: Any) -> SinkError:
@@ -141,7 +162,7 @@ class Engine(Closing):
         if status is not None and int(status[1]) < 500 and status[1] != "429":
             return SinkError(f"{self.address.shown} answers, but as no ClickHouse does: HTTP status {status[1]}")
         if self.address.embedded:
-            return SinkError(f"the folder of {self.address.shown} cannot be opened: {said}")
+            return SinkError(f"{where} refuses: {said}")
         if status is not None:
             return SinkUnavailable(f"{where} cannot take it now: HTTP status {status[1]}")
         return SinkUnavailable(f"no {where} answers: {said}")
@@ -158,16 +179,18 @@ def _driver() -> ModuleType:
 
 
 def _arrow_stream(batches: Sequence[pa.RecordBatch], compression: str | None) -> Generator[bytes, None, None]:
-    """Batches in Arrow's format, a piece a batch. What can be read once is not sent twice behind our back."""
+    """Batches in Arrow's format, as one, which can be read once: it is not sent twice behind our back.
+
+    As one, because ClickHouse recognises the pieces of a block by their places: cut otherwise they would be others.
+    """
     piece = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.ipc.new_stream(piece, batches[0].schema, options=options) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            yield piece.getvalue()
-            piece.seek(0)
-            piece.truncate()
-    yield piece.getvalue()
+    (whole,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    with pa.ipc.new_stream(piece, whole.schema, options=options) as writer:
+        writer.write_batch(whole)
+    piece.seek(0)
+    while some := piece.read(_PIECE_BYTES):
+        yield some
 
 
 def _sentence(text: str) -> str:

@@ -8,10 +8,9 @@ from typing import Final
 from fraiseql_events.errors import SinkError
 from fraiseql_events.sinks.engine import Engine
 from fraiseql_events.sinks.position import Position, Positions
-from fraiseql_events.sinks.schema import COLUMNS, POSITION, Counts, Tables, days_kept, difference, recognises_blocks
+from fraiseql_events.sinks.schema import COLUMNS, POSITION, Counts, Tables, days_kept, difference
 
-#: What a table is: its engine, and the statement that would make it.
-_TABLE: Final = "SELECT engine, create_table_query FROM system.tables WHERE database = {a:String} AND name = {b:String}"
+_TABLE: Final = "SELECT create_table_query FROM system.tables WHERE database = {a:String} AND name = {b:String}"
 _COLUMNS: Final = "SELECT name, type FROM system.columns WHERE database = {a:String} AND table = {b:String}"
 
 
@@ -22,7 +21,6 @@ class Opened:
     Attributes:
         positions: the table of the position.
         position: its last row; None while nothing has been inserted.
-        recognises_blocks: whether a block that is inserted again is recognised by ClickHouse itself.
         keeps_all: whether no event is removed from the table by its age.
         days: after how many days one is; None where it is by another rule, or never.
         counts: the tables of counts that there are.
@@ -30,7 +28,6 @@ class Opened:
 
     positions: Positions
     position: Position | None
-    recognises_blocks: bool
     keeps_all: bool
     days: int | None
     counts: tuple[Counts, ...]
@@ -57,18 +54,16 @@ def open_tables(engine: Engine, tables: Tables, entity: str, sink: str) -> Opene
     if position is None:
         _make(engine, tables)
     _check_position(position, tables, entity)
-    found = _table(engine, tables.events)
-    if found is None:
+    statement = _table(engine, tables.events)
+    if statement is None:
         raise SinkError(
             f"{tables.events} is gone, while {tables.position} says that it was filled: drop that, too, "
             "and it is filled anew"
         )
     _check_columns(engine, tables.events, COLUMNS)
-    kind, statement = found
     _check_days(tables, statement)
     counts = tuple(each for each in tables.counts if _table(engine, each.name) is not None)
-    recognises = recognises_blocks(kind, statement)
-    return Opened(positions, position, recognises, " TTL " not in statement, days_kept(statement), counts)
+    return Opened(positions, position, " TTL " not in statement, days_kept(statement), counts)
 
 
 def _make(engine: Engine, tables: Tables) -> None:
@@ -85,11 +80,11 @@ def _make(engine: Engine, tables: Tables) -> None:
         engine.run(statement)
 
 
-def _table(engine: Engine, name: str) -> tuple[str, str] | None:
-    """A table's engine, and the statement that would make it; None when there is none."""
+def _table(engine: Engine, name: str) -> str | None:
+    """The statement that would make a table; None when there is none."""
     database, _, table = name.partition(".")
     found = engine.ask(_TABLE, a=database, b=table)
-    return (found[0][0], found[0][1]) if found else None
+    return str(found[0][0]) if found else None
 
 
 def _check_columns(engine: Engine, name: str, expected: dict[str, str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraiseql_events.errors import SinkUnavailable
 from fraiseql_events.sinks.blocks import Block
 from fraiseql_events.sinks.engine import Engine
 from fraiseql_events.sinks.opening import Opened
@@ -15,45 +17,62 @@ from fraiseql_events.sinks.position import Position
 from fraiseql_events.sinks.schema import Counts, Tables
 
 _BETWEEN: Final = "timestamp BETWEEN fromUnixTimestamp64Micro({low:Int64}) AND fromUnixTimestamp64Micro({high:Int64})"
+_INSERTING: Final = (
+    "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND position(query, {table:String}) > 0"
+)
+#: An insert that takes longer than this is not one of a block.
+_INSERT_SECONDS: Final = 120.0
 
 
 def complete(engine: Engine, tables: Tables, opened: Opened, position: Position, block: Block) -> None:
     """Has the tables hold a block once, whatever of it they hold already.
 
-    A table that recognises blocks is given the whole block again under its token: what is there, or is still on its way
-    from before, is not taken twice. ClickHouse remembers a part a moment before it keeps it, so a crash may have it
-    remember one that is not there: the offsets are looked at, too, and with them the counts.
+    What is missing is inserted under the block's token, so that a part that is still on its way from before is not
+    taken twice. ClickHouse remembers a part a moment before it keeps it: after a crash it may take one for known that
+    is not there, so the offsets are looked at again, and after them the counts.
     """
-    if opened.recognises_blocks:
-        engine.insert(tables.events, block.batches, position.token)
+    _wait_for_inserts(engine, tables)
     events = pa.Table.from_batches(block.batches)
     times = pc.min_max(events["timestamp"].cast(pa.int64()))
     low, high = times["min"].as_py(), times["max"].as_py()
-    if opened.keeps_all or opened.days is not None:
-        missing = _missing(engine, tables, block, _young(events, opened), (low, high))
-        if missing.num_rows:
-            rest = missing.combine_chunks().to_batches()
-            engine.insert(tables.events, rest, f"{position.token} rest {position.number}")
+    missing = _missing(engine, tables, events, (low, high))
+    if missing.num_rows:
+        engine.insert(tables.events, missing.to_batches(), position.token)
+        rest = _missing(engine, tables, _young(missing, opened), (low, high))
+        if rest.num_rows:
+            engine.insert(tables.events, rest.to_batches(), f"{position.token} rest {position.number}")
     if opened.keeps_all:
         for counts in opened.counts:
             _correct(engine, tables, counts, low, high)
 
 
+def _wait_for_inserts(engine: Engine, tables: Tables) -> None:
+    """Until nothing is inserted any more: a server may still be at work on what a sink that has died has sent."""
+    end = time.monotonic() + _INSERT_SECONDS
+    while engine.ask(_INSERTING, table=tables.events) != [(0,)]:
+        if time.monotonic() > end:
+            raise SinkUnavailable(f"somebody else inserts into {tables.events}")
+        time.sleep(0.1)
+
+
 def _young(events: pa.Table, opened: Opened) -> pa.Table:
-    """The events that are not old enough to have been removed."""
-    if opened.days is None:
+    """The events that cannot have been removed by their age."""
+    if opened.keeps_all:
         return events
+    if opened.days is None:  # by a rule that is not ours
+        return events.slice(0, 0)
     oldest = datetime.now(UTC) - timedelta(days=opened.days) + timedelta(hours=1)
     return events.filter(pc.greater(events["timestamp"], pa.scalar(oldest, pa.timestamp("us", "UTC"))))
 
 
-def _missing(engine: Engine, tables: Tables, block: Block, events: pa.Table, times: tuple[int, int]) -> pa.Table:
-    """Those events of a block that the table has not."""
-    query = (
-        f"SELECT offset FROM {tables.events} WHERE offset > {{after:Int64}} AND offset <= {{last:Int64}} AND {_BETWEEN}"  # noqa: S608 - our names
-    )
+def _missing(engine: Engine, tables: Tables, events: pa.Table, times: tuple[int, int]) -> pa.Table:
+    """Those of some events, in offset order, that the table has not."""
+    if events.num_rows == 0:
+        return events
+    bounds = {"first": events["offset"][0].as_py(), "last": events["offset"][-1].as_py()}
+    query = f"SELECT offset FROM {tables.events} WHERE offset BETWEEN {{first:Int64}} AND {{last:Int64}} AND {_BETWEEN}"  # noqa: S608 - our names
     low, high = times
-    found = engine.ask(query, after=block.after_offset, last=block.offset, low=low, high=high)
+    found = engine.ask(query, **bounds, low=low, high=high)
     present = pa.array([offset for (offset,) in found], pa.int64())
     return events.filter(pc.invert(pc.is_in(events["offset"], present)))
 

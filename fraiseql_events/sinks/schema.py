@@ -144,14 +144,6 @@ def days_kept(create_statement: str) -> int | None:
     return int(found[1] or found[2]) if found else None
 
 
-def recognises_blocks(engine: str, create_statement: str) -> bool:
-    """Whether a block that is inserted again under its token is recognised."""
-    if engine.startswith(("Replicated", "Shared")):
-        return True
-    found = re.search(r"non_replicated_deduplication_window = (\d+)", create_statement)
-    return "MergeTree" in engine and found is not None and int(found[1]) > 0
-
-
 def _plain(kind: str) -> str:
     """A type without LowCardinality, which changes how values are stored and not what they are."""
     return re.sub(r"LowCardinality\((.*)\)\Z", r"\1", kind)

@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from fraiseql_events.client import EventClient
-from fraiseql_events.errors import SinkError
+from fraiseql_events.errors import InvalidArgument, ServerUnavailable, SinkError
 from fraiseql_events.event import SCHEMA
 from fraiseql_events.sinks.blocks import Block, Collector
 from fraiseql_events.sinks.engine import Engine
@@ -68,40 +68,57 @@ class Session:
         """Does it."""
         work = self._work
         self._opened = open_tables(self._engine, work.tables, work.entity, work.sink)
-        self._position = self._opened.position or Position(0, work.entity, "", -1, -1, 0)
-        if self._position.events:
-            self._complete(self._position)
-        first = self._position
+        self._position = before = self._opened.position or Position(0, work.entity, "", -1, -1, 0)
         try:
-            with self._stream(self._position.offset, follow=work.follow) as stream:
-                self._pump(stream)
+            with self._stream(before.offset, before.history, follow=work.follow) as stream:
+                collector = Collector(before.offset)
+                self._wait_for_answer(stream, collector)
+                if before.events and not work.stopped():
+                    self._complete(before)
+                work.note(0, before.offset)
+                self._pump(stream, collector)
+        except InvalidArgument as error:  # the server knows no such place
+            raise SinkError(f"{work.tables.events} cannot be filled from this server: {error}") from error
         finally:
             self._finish()
-        if self._position.number > first.number or first.events:
+        if self._position.events and (self._position is not before):
             self._say_complete()
+
+    def _wait_for_answer(self, stream: EventStream[pa.RecordBatch], collector: Collector) -> None:
+        """Until the server has looked whether it knows the place: before that nothing is inserted."""
+        while stream.offset is None and not stream.ended and not self._work.stopped():
+            self._read(stream, collector)
 
     def _complete(self, position: Position) -> None:
         """The last block, of which nobody knows whether all of it is there."""
-        with self._stream(position.after_offset, limit=position.events) as stream:
-            batches = tuple(stream.batches())
-        block = Block(position.after_offset, batches[-1].column("offset")[-1].as_py() if batches else -1, batches)
+        wanted = Collector(position.after_offset)
+        history, _, _ = position.history.partition(".")
+        with self._stream(position.after_offset, history, follow=self._work.follow, limit=position.events) as stream:
+            while not stream.ended and not self._work.stopped():
+                self._read(stream, wanted)
+        if self._work.stopped():
+            return
+        if wanted.rows < position.events:
+            raise ServerUnavailable(f"the server has not come to offset {position.offset} again, as it had before")
+        block = wanted.take()
         if (block.offset, block.events) != (position.offset, position.events):
             raise SinkError(
-                f"the server gives other events than those that {self._work.tables.events} was filled with: "
-                "is it the same history? Name another table"
+                f"the server has other events up to offset {position.offset} than {self._work.tables.events} was "
+                "filled with: name another table"
             )
         self._position = self._opened.positions.write(position)
         complete(self._engine, self._work.tables, self._opened, self._position, block)
 
-    def _stream(self, after: int, *, follow: bool = False, limit: int | None = None) -> EventStream[pa.RecordBatch]:
-        work = self._work
+    def _stream(
+        self, after: int, history: str, *, follow: bool, limit: int | None = None
+    ) -> EventStream[pa.RecordBatch]:
         known = after >= 0
-        stream = work.client.stream(
-            work.entity,
+        stream = self._work.client.stream(
+            self._work.entity,
             columns=_COLUMNS,
             limit=limit,
             after_offset=after if known else None,
-            history=self._position.history if known else None,
+            history=history if known else None,
             follow=follow,
             progress=False,
             frames="arrow",
@@ -109,13 +126,17 @@ class Session:
         stream.warns = False
         return stream
 
-    def _pump(self, stream: EventStream[pa.RecordBatch]) -> None:
+    @staticmethod
+    def _read(stream: EventStream[pa.RecordBatch], collector: Collector) -> None:
+        if (batch := stream.poll(_LOOK_SECONDS)) is not None:
+            collector.add(batch, stream.history or "")
+
+    def _pump(self, stream: EventStream[pa.RecordBatch], collector: Collector) -> None:
         """Reads while the block before is being inserted."""
-        collector = Collector(self._position.offset)
         while not self._work.stopped():
             self._look()
             if self._insert is None and collector.is_due(ended=stream.ended):
-                self._begin(collector.take(), stream)
+                self._begin(collector.take())
             elif self._insert is None and collector.is_empty:
                 if stream.offset is not None:
                     self._work.note(0, max(stream.offset, self._position.offset))
@@ -123,15 +144,14 @@ class Session:
                     return
             if stream.ended or collector.is_full:
                 self._wait()
-            elif (batch := stream.poll(_LOOK_SECONDS)) is not None:
-                collector.add(batch)
+            else:
+                self._read(stream, collector)
 
-    def _begin(self, block: Block, stream: EventStream[pa.RecordBatch]) -> None:
+    def _begin(self, block: Block) -> None:
         """Begins to insert a block, in a thread of its own."""
-        history = stream.history or ""
         planned = replace(
             self._position,
-            history=history,
+            history=block.history,
             after_offset=block.after_offset,
             offset=block.offset,
             events=block.events,

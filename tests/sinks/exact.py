@@ -13,7 +13,8 @@ def assert_exact(ask: Callable[[str], list[tuple[Any, ...]]], events: int, *, fi
     """So many events from an offset on: each once, none missing; and the counts are those of the events."""
     expected = (events, events, first, first + events - 1)
     query = "SELECT count(), uniqExact(offset), min(offset), max(offset) FROM fraiseql_events"
-    assert ask(query) == [expected]
+    found = ask(query)
+    assert found == [expected], found
     assert_counts(ask)
 
 

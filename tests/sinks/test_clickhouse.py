@@ -42,7 +42,10 @@ def test_every_value_is_what_python_reads(
     micros = COLUMNS.replace("timestamp", "toUnixTimestamp64Micro(timestamp)")
     found = ask(f"SELECT {micros} FROM fraiseql_events ORDER BY offset")
     times = expected.column("timestamp").cast("int64").to_pylist()
-    rows = zip(*(times if name == "timestamp" else expected.column(name).to_pylist() for name in COLUMNS.split(", ")))
+    rows = zip(
+        *(times if name == "timestamp" else expected.column(name).to_pylist() for name in COLUMNS.split(", ")),
+        strict=True,
+    )
     assert found == list(rows)
 
 
