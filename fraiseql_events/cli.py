@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit code."""
     options = _parse(arguments)
-    if options.command in ("serve", "ingest"):
+    if options.command in ("serve", "ingest", "sink"):
         choose_allocator()  # before anything loads pyarrow
         do_without_pandas()
     from fraiseql_events import commands

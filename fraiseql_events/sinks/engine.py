@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 CONNECT_SECONDS: Final = 10
+#: What a block is sent in.
+BATCH_ROWS: Final = 10_000
 #: A block takes a second or two; a server that takes so long for one is taken for dead.
 ANSWER_SECONDS: Final = 120
 #: A block stays one block, whose parts are recognised by its token, and is in the table when the answer comes.
@@ -65,7 +68,6 @@ _PASSING: Final = frozenset(
     )
 )
 _REFUSED: Final = frozenset(("AUTHENTICATION_FAILED", "REQUIRED_PASSWORD", "UNKNOWN_USER", "WRONG_PASSWORD"))
-_PIECE_BYTES: Final = 2**20
 _OTHER_FOLDER: Final = re.compile(r"already initialized with path '([^']*)'")
 _STATUS: Final = re.compile(r"HTTP status (\d+)")
 _SAID: Final = re.compile(r"Code: \d+\.\s*(?:DB::\w*Exception:)?\s*(.*)", re.DOTALL)
@@ -94,10 +96,15 @@ class Engine(Closing):
 
     def insert(self, table: str, batches: Sequence[pa.RecordBatch], token: str) -> None:
         """Inserts batches of one schema as one block, which a table that remembers its token takes once."""
-        body = _arrow_stream(batches, None if self.address.embedded else "lz4")
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
+        names = batches[0].schema.names
         with self._mapped() as client:
-            client.raw_insert(table, batches[0].schema.names, body, settings=settings, fmt="ArrowStream")
+            if self.address.embedded:
+                with _arrow_file(batches) as path:
+                    source = f"FROM INFILE '{path}' FORMAT ArrowStream"
+                    client.command(f"INSERT INTO {table} ({', '.join(names)}) {source}", settings=settings)
+            else:
+                client.raw_insert(table, names, _arrow_stream(batches), settings=settings, fmt="ArrowStream")
 
     def close(self) -> None:
         """Ends the connection; again does nothing."""
@@ -178,19 +185,38 @@ def _driver() -> ModuleType:
     return clickhouse_connect
 
 
-def _arrow_stream(batches: Sequence[pa.RecordBatch], compression: str | None) -> Generator[bytes, None, None]:
-    """Batches in Arrow's format, as one, which can be read once: it is not sent twice behind our back.
+@contextlib.contextmanager
+def _arrow_file(batches: Sequence[pa.RecordBatch]) -> Iterator[str]:
+    """A temporary file of batches in Arrow's format."""
+    with tempfile.TemporaryDirectory(prefix="fraiseql-events-") as folder:
+        path = f"{folder}/block.arrows"
+        with pa.OSFile(path, "wb") as target, pa.ipc.new_stream(target, batches[0].schema) as writer:
+            for batch in _cut(batches):
+                writer.write_batch(batch)
+        yield path
 
-    As one, because ClickHouse recognises the pieces of a block by their places: cut otherwise they would be others.
-    """
+
+def _arrow_stream(batches: Sequence[pa.RecordBatch]) -> Generator[bytes, None, None]:
+    """The same as pieces to be sent, compressed. They can be read once: nothing is sent twice behind our back."""
     piece = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression=compression)
-    (whole,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
-    with pa.ipc.new_stream(piece, whole.schema, options=options) as writer:
-        writer.write_batch(whole)
-    piece.seek(0)
-    while some := piece.read(_PIECE_BYTES):
-        yield some
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(piece, batches[0].schema, options=options) as writer:
+        for batch in _cut(batches):
+            writer.write_batch(batch)
+            yield piece.getvalue()
+            piece.seek(0)
+            piece.truncate()
+    yield piece.getvalue()
+
+
+def _cut(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of one size, however they came.
+
+    ClickHouse recognises a block by its batches: the same rows, cut otherwise, would be another one.
+    """
+    rows = pa.Table.from_batches(batches)
+    for start in range(0, rows.num_rows, BATCH_ROWS):
+        yield from rows.slice(start, BATCH_ROWS).combine_chunks().to_batches()
 
 
 def _sentence(text: str) -> str:
