@@ -28,7 +28,7 @@ smartquotes_action = "D"  # dashes: quotes are often of code
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|datetime|os|pathlib|pa|pd|pl|pyarrow|typing)\..+"),  # of other libraries
-    ("py:class", "Any|F|Iterator|Literal|Mapping|Path|Sequence|datetime"),
+    ("py:class", "Any|Callable.*|F|Iterator|Literal|Mapping|Path|Sequence|datetime"),
     ("py:obj", "[a-z_]+"),  # an argument, or a column
 ]
 

@@ -85,7 +85,7 @@ class ClickHouseSink(Closing):
         self._reporter = Reporter(self._server, self.name, entity)
         #: When something came into the table, or nothing was left to come; None before that.
         self._moved: float | None = None
-        self._progress: Callable[[int], object] = lambda events: None
+        self._progress: Callable[[int], object] = _nothing
         #: Why a sink that was started has ended by itself; None while it has not.
         self.failure: EventsError | None = None
 
@@ -100,13 +100,13 @@ class ClickHouseSink(Closing):
         return self._status
 
     def load(
-        self, *, stopped: Callable[[], bool] = lambda: False, progress: Callable[[int], object] = lambda events: None
+        self, *, progress: Callable[[int], object] | None = None, stopped: Callable[[], bool] | None = None
     ) -> Loaded:
         """Loads what is there and not in the table yet, then ends.
 
         Args:
-            stopped: whether it should end earlier.
             progress: is told how many events more are in the table.
+            stopped: is asked whether it should end earlier.
 
         Raises:
             SinkUnavailable: ClickHouse does not answer, or for a minute takes nothing.
@@ -114,20 +114,20 @@ class ClickHouseSink(Closing):
             EventsError: the Flight server does not answer, or cannot go on.
         """
         started, before = time.monotonic(), self._status.events
-        self._progress = progress
-        self._run(follow=False, stopped=stopped)
+        self._progress = progress or _nothing
+        self._run(follow=False, stopped=stopped or _never)
         return Loaded(self._status.events - before, round(time.monotonic() - started, 3), self._status.offset)
 
-    def follow(self, *, stopped: Callable[[], bool] = lambda: False) -> None:
+    def follow(self, *, stopped: Callable[[], bool] | None = None) -> None:
         """Loads what is there, then what arrives, until it is closed; what does not answer is asked again.
 
         Args:
-            stopped: whether it should end.
+            stopped: is asked whether it should end.
 
         Raises:
             SinkError: it cannot go on.
         """
-        self._run(follow=True, stopped=stopped)
+        self._run(follow=True, stopped=stopped or _never)
 
     def start(self) -> Self:
         """Follows in a thread of its own, until it is closed."""
@@ -210,3 +210,11 @@ class ClickHouseSink(Closing):
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._ended(stopped):
             self._stopping.wait(0.1)
+
+
+def _never() -> bool:
+    return False
+
+
+def _nothing(events: int) -> None:
+    pass

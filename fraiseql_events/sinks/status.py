@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SinkState = Literal["starting", "live", "asking again", "failed", "stopped"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkStatus:
@@ -19,7 +17,7 @@ class SinkStatus:
         last_error: the newest error, in a sentence; None while there was none.
     """
 
-    state: SinkState = "starting"
+    state: Literal["starting", "live", "asking again", "failed", "stopped"] = "starting"
     events: int = 0
     offset: int | None = None
     last_error: str | None = None
