@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -501,3 +503,16 @@ def test_an_interrupt_ends_the_wait_for_a_server_that_hangs(ask: str) -> None:
             calls[ask]()
         client.close()
         assert time.monotonic() - began < 5
+
+
+def test_arrow_computes_with_what_was_read_without_a_warning(filled: Fill) -> None:
+    """It warns of numbers that do not lie as they are computed with, on standard error."""
+    service = filled(*[an_event(id=f"e-{number}" + number % 7 * "x") for number in range(3_000)])
+    code = f"""
+from fraiseql_events import EventClient
+columns = ["event_id", "timestamp", "offset"]
+table = EventClient({service.url!r}).read("*", columns=columns, batch_size=100, frames="arrow")
+print(table.group_by("timestamp").aggregate([("offset", "sum")]).num_rows)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
