@@ -92,7 +92,7 @@ def test_a_cell_fills_a_table_and_shows_how_that_goes(kernel: Kernel, table: str
     assert text(kernel).endswith("state live inserted 3,000 events by this sink, up to offset 2,999 behind 0 events")
     assert kernel.run("print(again is sink)") == "True\n"
     assert kernel.run(f"print(ask('{EXACT.format(table)}'))") == "[(3000, 3000)]\n"
-    wait_until_shown(kernel, f"sink chdb://clickhouse default.{table} live, 0 events behind")
+    wait_until_shown(kernel, f"sink chdb://clickhouse default.{table}: live, 0 events behind")
     said = kernel.run(f"%fraiseql sink clickhouse --stop --table {table}")
     assert said == f"chdb://clickhouse default.{table} is no longer filled\n"
     kernel.run("sink")
