@@ -229,7 +229,8 @@ def _end(sink: ClickHouseSink) -> threading.Thread:
 def _prepare(sink: ClickHouseSink) -> None:
     """What is wrong at the start is the cell's error; later it is waited for."""
     try:
-        sink.prepare()
+        with brief_when_stopped(KeyboardInterrupt):
+            sink.prepare()
     except BaseException:
         sink.close()
         raise

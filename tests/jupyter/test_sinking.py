@@ -38,6 +38,7 @@ def ask(query):
         return [tuple(row) for row in engine.query(query).result_rows]
 """
 EXACT = "SELECT count(), uniqExact(offset) FROM {}"
+VIEW = "application/vnd.jupyter.widget-view+json"
 URL = "--url chdb://clickhouse"
 
 
@@ -170,11 +171,11 @@ def test_a_restart_leaves_a_sink_to_go_on(tmp_path: Path, address: str) -> None:
         assert kernel.run("%fraiseql sink clickhouse --stop") == "no sink runs in this notebook\n"
 
 
-def test_a_token_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["", "--subprocess"])
+def test_a_token_is_found(tmp_path: Path, option: str) -> None:
     with Kernel(tmp_path) as kernel:
-        kernel.run(
-            "%load_ext fraiseql_events\n%fraiseql serve --listen 127.0.0.1:0 --store shop --token of-this-kernel"
-        )
+        kernel.run("%load_ext fraiseql_events")
+        kernel.run(f"%fraiseql serve --listen 127.0.0.1:0 --store shop --token of-this-kernel {option}")
         kernel.run(PUBLISH)
         kernel.run("sink = %fraiseql sink clickhouse")
         wait_for(kernel, "sink", 2_999)
@@ -231,9 +232,12 @@ def test_one_that_does_not_end_in_time_is_told_from_one_that_does(silent: str, m
 @pytest.mark.parametrize("option", ["", "--once"])
 def test_the_stop_button_ends_a_wait_for_clickhouse(kernel: Kernel, table: str, silent: str, option: str) -> None:
     kernel.begin(f"print('begun')\n%fraiseql sink clickhouse --url {silent} --table {table} {option}", "begun\n")
-    time.sleep(0.5)
+    time.sleep(1)
     error, seconds = kernel.interrupt()
     assert (error, seconds < 2 * sinking.END_SECONDS) == ("KeyboardInterrupt", True)
+    assert kernel.error == ["KeyboardInterrupt"]  # in place of a traceback
+    bars = [each["content"]["data"] for each in kernel.heard if each["msg_type"] == "display_data"]
+    assert [VIEW in bar for bar in bars] == ([True] if option else [])
     assert kernel.run("%fraiseql sink clickhouse --stop") == "no sink runs in this notebook\n"
 
 
