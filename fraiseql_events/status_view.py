@@ -42,7 +42,7 @@ def status_card(title: str, url: str, status: dict[str, Any]) -> str:
         ("stream", f"{status['stream']} at {status['nats']}, {_behind(status)}"),
         ("store", status["store"]),
     ]
-    facts += [(f"sink {name}", how) for name, how in _sinks(status)]
+    facts += [("sink", f"{name}: {how}") for name, how in _sinks(status)]
     if status["missed"]:
         facts.append(("missed", _missed(status)))
     rows = [(name, found["events"], found["first"], found["last"]) for name, found in status["entities"].items()]

@@ -61,6 +61,8 @@ def candidates(before: str, variables: dict[str, Any]) -> list[str]:
     found = [name for name in named if name not in words]
     if option is not None and named[option].nargs == "+":
         found = values + found
+    if len(words) == 1:
+        found = _kinds(command) + found
     if command == "stream" and len(words) == 1:
         found += _entity_types()
     if command == "publish" and len(words) == 1:
@@ -90,9 +92,17 @@ def _values(action: Action, words: list[str]) -> list[str]:
     """What may stand behind an option."""
     if action.dest == "columns":
         return list(LOG_SCHEMA.names)
+    if action.dest == "entity":
+        return _entity_types()
     if action.dest == "event_types":
         return _event_types(next((word for word in words[1:] if not word.startswith("-")), "*"))
     return [str(choice) for choice in action.choices or ()]
+
+
+def _kinds(command: str) -> list[str]:
+    """What the first word behind a command may be, where there is a choice."""
+    first = [action for action in parser_of(command)._actions if not action.option_strings][:1]
+    return [str(choice) for action in first for choice in action.choices or ()]
 
 
 def _entity_types() -> list[str]:

@@ -20,10 +20,13 @@ from fraiseql_events.client import EventClient
 from fraiseql_events.errors import InvalidArgument, NatsUnavailable, ServiceError
 from fraiseql_events.jupyter.following import follow
 from fraiseql_events.jupyter.running import Running, Wanted, kernel
+from fraiseql_events.jupyter.sinking import Filling, sinks
 from fraiseql_events.live_shop import DAY_SECONDS, DEFAULT_RATE, LiveShop
 from fraiseql_events.progress import bar
 from fraiseql_events.publishing import frame_messages
 from fraiseql_events.service import DEFAULT_STORE
+from fraiseql_events.sinks import ClickHouseSink, Loaded
+from fraiseql_events.sinks.clickhouse import DATABASE, TABLE
 from fraiseql_events.status_view import count
 from fraiseql_events.wording import near
 
@@ -90,13 +93,16 @@ def demo(options: Namespace) -> LiveShop | None:
 @_serving
 def restart(options: Namespace) -> Running:
     """Stops the service and starts it again: as it was, but for the options that are given."""
-    return kernel.restart(**_given(options))
+    running = kernel.restart(**_given(options))
+    sinks.go_with_the_service()
+    return running
 
 
 @magic_arguments("fraiseql stop")
 def stop(options: Namespace) -> None:
-    """Stops the service, and the shop; what it has read is kept."""
-    print("stopped" if kernel.stop() else "nothing runs in this notebook")
+    """Stops the service, and the shop and the sinks; what was read is kept."""
+    ended = sinks.stop()
+    print("stopped" if kernel.stop() or ended else "nothing runs in this notebook")
 
 
 @magic_arguments("fraiseql status")
@@ -163,6 +169,39 @@ def publish(options: Namespace, variables: dict[str, Any]) -> None:
     print(f"{count(published, 'event')} published")
 
 
+@magic_arguments("fraiseql sink")
+@argument("kind", choices=("clickhouse",), help="which: clickhouse")
+@argument(
+    "--url",
+    metavar="URL",
+    help="http://HOST:8123, or chdb:///FOLDER for the engine in this kernel (chdb://STORE/clickhouse)",
+)
+@argument("--from", metavar="URL", dest="source", help="another Flight server's address")
+@argument("--token", metavar="TEXT", help="what that server wants of its clients (FRAISEQL_EVENTS_TOKEN)")
+@argument("--database", metavar="NAME", help=f"where the tables are ({DATABASE})")
+@argument("--table", metavar="NAME", help=f"the table of the events ({TABLE})")
+@argument("--entity", metavar="ENTITY", help="an entity type such as Order, or * for all (*)")
+@argument("--keep-days", type=int, metavar="N", help="have ClickHouse remove older events; for a new table")
+@argument("--once", action="store_true", help="load what is there now, then end")
+@argument("--stop", action="store_true", help="end the sink of these options, or all; the service goes on")
+def sink(options: Namespace) -> ClickHouseSink | Loaded | None:
+    """Fills a table of ClickHouse with events, each once: with what is there, and then with what arrives.
+
+    Without `--url` ClickHouse's own engine runs in this kernel. A second time it shows the sink that runs.
+    `pip install 'fraiseql-events[clickhouse]'` brings what it needs.
+    """
+    names = ("url", "source", "token", "database", "table", "entity", "keep_days")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if not options.stop:
+        return sinks.load(Filling(**given)) if options.once else sinks.start(Filling(**given))
+    ended = sinks.stop(lambda wanted: all(getattr(wanted, name) == value for name, value in given.items()))
+    for name, has_ended in ended.items():
+        print(f"{name} is no longer filled" if has_ended else f"{name} is filled no longer, once its last block is in")
+    if not ended:
+        print("no such sink runs in this notebook" if given else "no sink runs in this notebook")
+    return None
+
+
 #: A query in the magic's own line, whose quotes would be those of the magic.
 _QUERY: Final = re.compile(r"\s*sql\s+(?:--\S+\s+\S+\s+)*(?:select|with|from|values|describe|show)\s", re.IGNORECASE)
 _SQL_BELOW: Final = (
@@ -190,7 +229,7 @@ def sql(options: Namespace, variables: dict[str, Any], query: str | None) -> Any
 
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
-    each.__name__: each for each in (serve, stop, restart, status, demo, stream, sql, publish)
+    each.__name__: each for each in (serve, stop, restart, status, demo, stream, sql, publish, sink)
 }
 #: What a command is handed besides its options.
 _MORE: Final = {"publish": ("variables",), "sql": ("variables", "cell")}

@@ -14,10 +14,12 @@ from typing import Final, Self
 from fraiseql_events.arguments import entity_type, read_certificates
 from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
-from fraiseql_events.connection import Connection
+from fraiseql_events.connection import LOOK_SECONDS, Connection
 from fraiseql_events.errors import EventsError, ServerUnavailable, SinkUnavailable, StreamCut
 from fraiseql_events.sinks.address import parse_address
+from fraiseql_events.sinks.card import sink_card
 from fraiseql_events.sinks.engine import Engine
+from fraiseql_events.sinks.opening import open_tables
 from fraiseql_events.sinks.report import Reporter
 from fraiseql_events.sinks.schema import Tables
 from fraiseql_events.sinks.session import Session, Work
@@ -99,6 +101,34 @@ class ClickHouseSink(Closing):
         """How it is doing."""
         return self._status
 
+    def lag(self) -> int | None:
+        """How many events the server has behind the last that is in the table, also those of other entity types.
+
+        Returns:
+            The number; None where the sink has ended, or the server does not answer.
+        """
+        if self._status.state in ("failed", "stopped"):
+            return None
+        try:
+            (status,) = self._server.act("status", LOOK_SECONDS)
+        except EventsError:
+            return None
+        offset = self._status.offset
+        return int(status["offset"]) - 1 - (-1 if offset is None else offset)
+
+    def prepare(self) -> Self:
+        """Makes the tables that are not there, and says at once what would not go well.
+
+        Raises:
+            SinkUnavailable: ClickHouse does not answer.
+            SinkError: it does not take this user, or has other tables of these names.
+            EventsError: the Flight server does not answer, or wants a token.
+        """
+        list(self._server.act("status"))
+        with Engine(self._address) as engine:
+            open_tables(engine, self._tables, self._entity, self._id)
+        return self
+
     def load(
         self, *, progress: Callable[[int], object] | None = None, stopped: Callable[[], bool] | None = None
     ) -> Loaded:
@@ -149,6 +179,10 @@ class ClickHouseSink(Closing):
         place = "nothing yet" if status.offset is None else f"up to offset {status.offset:,}"
         trouble = f" ({status.last_error})" if status.state in ("asking again", "failed") else ""
         return f"<ClickHouseSink {self.name}: {status.state}{trouble}, {status.events:,} events, {place}>"
+
+    def _repr_html_(self) -> str:
+        events = f"{'all' if self._entity == '*' else self._entity}, from {self._server.shown_url}"
+        return sink_card("ClickHouseSink", self.name, events, self._status, self.lag())
 
     def _follow_quietly(self) -> None:
         try:

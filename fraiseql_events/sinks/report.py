@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from fraiseql_events.errors import EventsError
 from fraiseql_events.sinks.status import SinkStatus
 
 REPORT_SECONDS: Final = 1.0
+#: A state that has changed is told sooner.
+_LOOK_SECONDS: Final = 0.1
 
 
 class Reporter:
@@ -35,8 +38,12 @@ class Reporter:
         ending = threading.Event()
 
         def report() -> None:
-            while not ending.wait(REPORT_SECONDS):
-                self._tell(status())
+            told, due = "", 0.0
+            while not ending.wait(_LOOK_SECONDS):
+                found = status()
+                if found.state != told or time.monotonic() >= due:
+                    told, due = found.state, time.monotonic() + REPORT_SECONDS
+                    self._tell(found)
 
         thread = threading.Thread(target=report, name="fraiseql-events-report", daemon=True)
         thread.start()

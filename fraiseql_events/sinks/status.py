@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fraiseql_events.html import card
+from fraiseql_events.status_view import count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkStatus:
@@ -36,3 +39,9 @@ class Loaded:
     events: int
     seconds: float
     offset: int | None
+
+    def _repr_html_(self) -> str:
+        rate = f", {self.events / self.seconds:,.0f} a second" if self.events and self.seconds else ""
+        facts = [("loaded", f"{count(self.events, 'event')} in {self.seconds:.1f} s{rate}")]
+        reached = "no event yet" if self.offset is None else f"offset {self.offset:,}"
+        return card("Loaded", [*facts, ("the table reaches", reached)])
