@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+import resource
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +16,8 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from benchmarks.history import history_of
-from benchmarks.running import Bar, Numbers, Report, run, timed
+from benchmarks.running import Bar, Numbers, Report, run, run_in_order, timed
 from benchmarks.serving import serving
-from fraiseql_events import ClickHouseSink
 from fraiseql_events.event import SCHEMA
 from fraiseql_events.sinks.blocks import MOST_ROWS
 from fraiseql_events.sinks.schema import Tables
@@ -29,14 +31,15 @@ TABLES = Tables(database="default", table="fraiseql_events")
 
 
 def sink(settings: Numbers) -> Numbers:
-    """Ours: Delta, Flight, the sink, ClickHouse's engine; the server is a process of its own."""
-    found: Numbers = {}
+    """Ours: Delta, Flight, `fraiseql-events sink clickhouse --once`, its engine; the server is another process."""
     with serving("history", settings) as server, _folder(settings) as folder:
         before = server.cpu_seconds()
-        with timed(found), ClickHouseSink(f"chdb://{folder}", source=server.url) as target:
-            found["events"] = target.load().events
-        found["server_cpu_seconds"] = server.cpu_seconds() - before
-        found["server_peak_bytes"] = server.peak_bytes()
+        command = [sys.executable, "-m", "fraiseql_events.cli", "sink", "clickhouse", "--once"]
+        printed = run_in_order([*command, "--url", f"chdb://{folder}", "--from", server.url])
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found: Numbers = json.loads(printed)
+        found |= {"cpu_seconds": used.ru_utime + used.ru_stime, "peak_bytes": used.ru_maxrss * 1024}
+        found |= {"server_cpu_seconds": server.cpu_seconds() - before, "server_peak_bytes": server.peak_bytes()}
         _check(folder, found["events"])
     return found
 

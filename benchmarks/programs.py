@@ -71,6 +71,10 @@ PROGRAMS: Final = (
         "startup", "startup", "From a fresh Python to the first answer",
         (), ("--events", "200000", *_LITTLE), ("new store", "long history"), histories=True,
     ),
+    Program(
+        "clickhouse", "clickhouse", "Into ClickHouse",
+        (), ("--events", "200000", *_LITTLE), ("sink",), histories=True,
+    ),
     Program("r", "r", "Into a data frame of R's", (), ("--events", "100000", *_LITTLE), ("fraiseqlevents",)),
 )  # fmt: skip
 

@@ -37,6 +37,7 @@ TINY = {
     "first_batch": ("--small", "2000", "--large", "4000", "--rounds", "1"),
     "memory": ("--events", "20000"),
     "startup": ("--events", "2000", "--rounds", "1"),
+    "clickhouse": ("--events", "2000", "--rounds", "1"),
     "r": ("--events", "2000", "--rounds", "1"),
 }
 FIGURES = {
@@ -49,6 +50,7 @@ FIGURES = {
     "first_batch": ("events", "cold_ms", "client_p50_ms", "client_max_ms", "flight_p50_ms"),
     "memory": ("events", "seconds", "most_threads", "last_mib"),
     "startup": ("interpreter_ms", "import_ms", "service_ms", "answer_ms", "frame_ms", "frame_seconds"),
+    "clickhouse": ("events", "seconds", "cpu_seconds", "peak_bytes"),
     "r": ("events", "seconds", "cpu_seconds", "peak_bytes"),
 }
 

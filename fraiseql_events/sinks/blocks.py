@@ -12,7 +12,9 @@ import pyarrow as pa
 MOST_ROWS: Final = 1_000_000
 #: Nor more than so many bytes, of which several blocks are in memory.
 MOST_BYTES: Final = 256 * 2**20
-#: What came first waits so long for more.
+#: So many rows do not wait for more, if ClickHouse is idle.
+ENOUGH_ROWS: Final = 250_000
+#: Fewer wait so long, from when the first came.
 WAIT_SECONDS: Final = 1.0
 
 
@@ -76,7 +78,7 @@ class Collector:
         """Whether what it has should be inserted."""
         if not self._batches:
             return False
-        return ended or self.is_full or time.monotonic() - self._since >= WAIT_SECONDS
+        return ended or self.is_full or self.rows >= ENOUGH_ROWS or time.monotonic() - self._since >= WAIT_SECONDS
 
     def take(self) -> Block:
         """What it has, as a block; what would be too much for one is kept."""

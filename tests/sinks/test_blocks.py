@@ -31,6 +31,15 @@ def test_what_came_within_a_second_is_a_block(monkeypatch: pytest.MonkeyPatch) -
     assert collector.is_empty
 
 
+def test_a_quarter_of_a_million_rows_do_not_wait_for_more() -> None:
+    collector = Collector(-1)
+    collector.add(batch(0, 249_999), "h")
+    assert not collector.is_due(ended=False)
+    collector.add(batch(249_999, 1), "h")
+    assert collector.is_due(ended=False)
+    assert not collector.is_full
+
+
 def test_a_block_has_a_million_rows_at_the_most_and_the_next_begins_behind_it() -> None:
     collector = Collector(99)
     for first in range(100, 1_200_100, 300_000):
