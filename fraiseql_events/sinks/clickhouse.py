@@ -32,6 +32,8 @@ DATABASE: Final = "default"
 TABLE: Final = "fraiseql_events"
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
+#: A trouble has passed when something more is in the table, or when for so long nothing was left to come.
+_QUIET_SECONDS: Final = 2.0
 #: Loading is given up when for so long nothing more comes into the table.
 GIVE_UP_SECONDS: Final = 60.0
 
@@ -83,10 +85,13 @@ class ClickHouseSink(Closing):
         self._status = SinkStatus()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        #: Held while it runs, in whatever thread.
+        self._running = threading.RLock()
         self._server = Connection(self._client.url, token, read_certificates(self._client.url, tls_roots))
         self._reporter = Reporter(self._server, self.name, entity)
-        #: When something came into the table, or nothing was left to come; None before that.
+        #: When the tables were open, something came into them, or nothing was left to come; None before that.
         self._moved: float | None = None
+        self._began = 0.0
         self._progress: Callable[[int], object] = _nothing
         #: Why a sink that was started has ended by itself; None while it has not.
         self.failure: EventsError | None = None
@@ -167,12 +172,16 @@ class ClickHouseSink(Closing):
         return self
 
     def close(self) -> None:
-        """Ends it, when the block that is being inserted is in the table; again does nothing."""
+        """Ends it, when the block that is being inserted is in the table; again does nothing.
+
+        A server that does not answer is waited for 3 seconds: the next sink completes the block.
+        """
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        self._client.close()
-        self._server.close()
+        with self._running:
+            self._client.close()
+            self._server.close()
 
     def __repr__(self) -> str:
         status = self._status
@@ -195,13 +204,16 @@ class ClickHouseSink(Closing):
         pause = _FIRST_PAUSE
         self._moved = None
         self._set(state="starting")
-        with self._reporter.reporting(lambda: self._status):
+        with self._running, self._reporter.reporting(lambda: self._status):
             while not self._ended(stopped):
                 moved = self._moved
                 try:
                     self._run_once(follow=follow, stopped=stopped)
                     break
                 except (SinkUnavailable, ServerUnavailable, StreamCut) as error:
+                    if self._ended(stopped):
+                        self._set(last_error=str(error))
+                        break
                     self._plan_again(error, follow=follow)
                     pause = _FIRST_PAUSE if self._moved != moved else min(2 * pause, _LONGEST_PAUSE)
                     self._wait(pause, stopped)
@@ -212,10 +224,12 @@ class ClickHouseSink(Closing):
             self._set(state="stopped")
 
     def _run_once(self, *, follow: bool, stopped: Callable[[], bool]) -> None:
-        work = Work(
-            self._client, self._tables, self._entity, self._id, follow, lambda: self._ended(stopped), self._note
-        )
-        with Engine(self._address) as engine:
+        def ended() -> bool:
+            return self._ended(stopped)
+
+        work = Work(self._client, self._tables, self._entity, self._id, follow, ended, self._open, self._note)
+        self._began = time.monotonic()
+        with Engine(self._address, ended) as engine:
             Session(engine, work).run()
 
     def _plan_again(self, error: EventsError, *, follow: bool) -> None:
@@ -227,12 +241,19 @@ class ClickHouseSink(Closing):
             log.warning("%s; asking again", error)
         self._set(state="asking again", last_error=str(error))
 
+    def _open(self) -> None:
+        self._moved = self._moved or time.monotonic()
+
     def _note(self, events: int, offset: int) -> None:
-        if self._status.state == "asking again":
-            log.warning("the sink goes on")
-        self._moved = time.monotonic()
+        now, again = time.monotonic(), self._status.state == "asking again"
         self._progress(events)
-        self._set(state="live", events=self._status.events + events, offset=None if offset < 0 else offset)
+        self._set(events=self._status.events + events, offset=None if offset < 0 else offset)
+        if again and not events and now - self._began < _QUIET_SECONDS:
+            return  # what went wrong before has not been tried again
+        if again:
+            log.warning("the sink goes on")
+        self._moved = now
+        self._set(state="live")
 
     def _set(self, **changes: object) -> None:
         self._status = replace(self._status, **changes)  # type: ignore[arg-type]

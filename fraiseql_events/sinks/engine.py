@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
 from fraiseql_events.closing import Closing
-from fraiseql_events.errors import SinkError, SinkUnavailable
-from fraiseql_events.sinks.address import PASSWORD_VARIABLE, USER_VARIABLE, Address
+from fraiseql_events.errors import EventsError, SinkError, SinkUnavailable
+from fraiseql_events.sinks.address import Address
+from fraiseql_events.sinks.trouble import no_clickhouse, trouble
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+_Answer = TypeVar("_Answer")
 
 CONNECT_SECONDS: Final = 10
 #: What a block is sent in.
 BATCH_ROWS: Final = 10_000
 #: A block takes a second or two; a server that takes so long for one is taken for dead.
 ANSWER_SECONDS: Final = 120
+#: When the sink is to end, an answer is waited for so long; what is not answered is completed at the next start.
+STOP_SECONDS: Final = 3.0
+_LOOK_SECONDS: Final = 0.05
+_ASKING: Final = "fraiseql-events-ask"
+_OTHER_FOLDER: Final = re.compile(r"already initialized with path '([^']*)'")
 #: A block stays one block, whose parts are recognised by its token, and is in the table when the answer comes.
 INSERT_SETTINGS: Final = {
     "async_insert": 0,
@@ -36,41 +49,6 @@ INSERT_SETTINGS: Final = {
     "max_partitions_per_insert_block": 0,
     "wait_end_of_query": 1,
 }
-#: ClickHouse's names of what may pass: it is short of time, memory, disk, connections, or of its Keeper.
-_PASSING: Final = frozenset(
-    (
-        "ABORTED",
-        "ALL_CONNECTION_TRIES_FAILED",
-        "ALL_REPLICAS_LOST",
-        "CANNOT_ALLOCATE_MEMORY",
-        "CANNOT_FSYNC",
-        "CANNOT_OPEN_FILE",
-        "CANNOT_READ_ALL_DATA",
-        "CANNOT_READ_FROM_SOCKET",
-        "CANNOT_SCHEDULE_TASK",
-        "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
-        "CANNOT_WRITE_TO_SOCKET",
-        "KEEPER_EXCEPTION",
-        "MEMORY_LIMIT_EXCEEDED",
-        "NETWORK_ERROR",
-        "NO_ZOOKEEPER",
-        "NOT_ENOUGH_SPACE",
-        "QUERY_WAS_CANCELLED",
-        "SOCKET_TIMEOUT",
-        "TABLE_IS_READ_ONLY",
-        "TIMEOUT_EXCEEDED",
-        "TOO_FEW_LIVE_REPLICAS",
-        "TOO_MANY_PARTS",
-        "TOO_MANY_SIMULTANEOUS_QUERIES",
-        "UNEXPECTED_END_OF_FILE",
-        "UNKNOWN_STATUS_OF_INSERT",
-        "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
-    )
-)
-_REFUSED: Final = frozenset(("AUTHENTICATION_FAILED", "REQUIRED_PASSWORD", "UNKNOWN_USER", "WRONG_PASSWORD"))
-_OTHER_FOLDER: Final = re.compile(r"already initialized with path '([^']*)'")
-_STATUS: Final = re.compile(r"HTTP status (\d+)")
-_SAID: Final = re.compile(r"Code: \d+\.\s*(?:DB::\w*Exception:)?\s*(.*)", re.DOTALL)
 
 
 class Engine(Closing):
@@ -78,33 +56,50 @@ class Engine(Closing):
 
     Args:
         address: where it is.
+        stopped: whether nobody waits any longer.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, stopped: Callable[[], bool] = lambda: False) -> None:
         self.address = address
+        self._stopped = stopped
         self._client: Client | None = None
+        #: When a server that has not answered is left alone; None while nobody hurries.
+        self._end: float | None = None
 
     def run(self, statement: str, **parameters: object) -> None:
         """Runs a statement that answers nothing."""
-        with self._mapped() as client:
-            client.command(statement, parameters=parameters or None)
+        settings = {"wait_end_of_query": 1}
+        said = self._answer(lambda client: client.command(statement, parameters=parameters or None, settings=settings))
+        if isinstance(said, int | list) or (isinstance(said, str) and said):
+            raise no_clickhouse(self.address.shown, "what it says is not understood")
 
     def ask(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
         """The rows that a query answers; ``{name:Type}`` in it is a parameter."""
-        with self._mapped() as client:
-            return [tuple(row) for row in client.query(query, parameters=parameters or None).result_rows]
+        return self._answer(
+            lambda client: [tuple(row) for row in client.query(query, parameters=parameters or None).result_rows]
+        )
 
     def insert(self, table: str, batches: Sequence[pa.RecordBatch], token: str) -> None:
         """Inserts batches of one schema as one block, which a table that remembers its token takes once."""
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
         names = batches[0].schema.names
-        with self._mapped() as client:
+
+        def send(client: Client) -> None:
             if self.address.embedded:
                 with _arrow_file(batches) as path:
                     source = f"FROM INFILE '{path}' FORMAT ArrowStream"
                     client.command(f"INSERT INTO {table} ({', '.join(names)}) {source}", settings=settings)
-            else:
-                client.raw_insert(table, names, _arrow_stream(batches), settings=settings, fmt="ArrowStream")
+                return
+            said = client.raw_insert(table, names, _arrow_stream(batches), settings=settings, fmt="ArrowStream")
+            if not said.query_id():
+                raise no_clickhouse(self.address.shown, "it does not say that it has taken a block")
+
+        self._answer(send)
+
+    def hurry(self) -> None:
+        """From now on a server that does not answer is not waited for long."""
+        if self._end is None:
+            self._end = time.monotonic() + STOP_SECONDS
 
     def close(self) -> None:
         """Ends the connection; again does nothing."""
@@ -112,18 +107,39 @@ class Engine(Closing):
         if client is not None:
             client.close()
 
-    @contextlib.contextmanager
-    def _mapped(self) -> Iterator[Client]:
-        """The connection, and its errors as ours."""
+    def _answer(self, ask: Callable[[Client], _Answer]) -> _Answer:
+        """What is answered. A server is asked in a thread, which is left alone when nobody can wait any longer."""
+        if self.address.embedded:
+            return self._ask(ask)
+        answer: Future[_Answer] = Future()
+
+        def wait() -> None:
+            try:
+                answer.set_result(self._ask(ask))
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+                answer.set_exception(error)
+
+        threading.Thread(target=wait, name=_ASKING, daemon=True).start()
+        while True:
+            done = futures.wait((answer,), _LOOK_SECONDS).done
+            if self._stopped():
+                self.hurry()
+            if self._end is not None and time.monotonic() > self._end:
+                raise SinkUnavailable(f"ClickHouse at {self.address.shown} had not answered when the sink was stopped")
+            if done:
+                return answer.result()
+
+    def _ask(self, ask: Callable[[Client], _Answer]) -> _Answer:
+        """What the connection answers; its errors as ours."""
         driver = _driver()
         try:
             if self._client is None:
                 self._client = self._connect(driver)
-            yield self._client
-        except driver.driver.exceptions.Error as error:
-            raise self._error(error) from error
-        except OSError as error:  # a temporary file of the driver's, on a full disk
-            raise SinkUnavailable(f"ClickHouse at {self.address.shown} cannot be given a block: {error}") from error
+            return ask(self._client)
+        except EventsError:
+            raise
+        except Exception as error:  # whatever comes up in the driver is mapped here
+            raise trouble(error, self.address) from error
 
     def _connect(self, driver: ModuleType) -> Client:
         options = dict(self.address.options)
@@ -131,6 +147,7 @@ class Engine(Closing):
             return self._open_folder(driver, options)
         options |= {"connect_timeout": CONNECT_SECONDS, "send_receive_timeout": ANSWER_SECONDS}
         options |= {"autogenerate_session_id": False, "client_name": "fraiseql-events", "compress": False}
+        options["dedicated_pool"] = True
         client: Client = driver.get_client(**options)
         return client
 
@@ -151,29 +168,6 @@ class Engine(Closing):
             raise SinkError(f"the folder of {shown} cannot be opened: {why}") from error
         return client
 
-    def _error(self, error: Any) -> SinkError:
-        """An error of the driver's, as one that may pass or one that does not."""
-        where, said = f"ClickHouse at {self.address.shown}", _sentence(str(error))
-        if error.name in _REFUSED:
-            how = f"write {USER_VARIABLE} and {PASSWORD_VARIABLE}, or http://USER:PASSWORD@HOST:PORT"
-            return SinkError(f"{where} does not take this user and password: {how}")
-        if error.code is None:
-            return self._without_code(error, where, said)
-        if error.name in _PASSING:
-            return SinkUnavailable(f"{where} cannot take it now: {said}")
-        return SinkError(f"{where} refuses: {said}")
-
-    def _without_code(self, error: Any, where: str, said: str) -> SinkError:
-        """What is not ClickHouse's own error: the way to it, or somebody else who answers there."""
-        status = _STATUS.search(str(error))
-        if status is not None and int(status[1]) < 500 and status[1] != "429":
-            return SinkError(f"{self.address.shown} answers, but as no ClickHouse does: HTTP status {status[1]}")
-        if self.address.embedded:
-            return SinkError(f"{where} refuses: {said}")
-        if status is not None:
-            return SinkUnavailable(f"{where} cannot take it now: HTTP status {status[1]}")
-        return SinkUnavailable(f"no {where} answers: {said}")
-
 
 def _driver() -> ModuleType:
     """clickhouse-connect, which is an extra."""
@@ -182,7 +176,14 @@ def _driver() -> ModuleType:
         import clickhouse_connect.driver.exceptions
     except ImportError as error:
         raise SinkError("ClickHouse wants one more package: pip install 'fraiseql-events[clickhouse]'") from error
+    for name in ("urllib3.connectionpool", "clickhouse_connect.driver._backend.http_sync"):
+        logging.getLogger(name).addFilter(_is_not_ours)
     return clickhouse_connect
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """What goes wrong with a connection of ours we tell ourselves, in a sentence."""
+    return record.threadName != _ASKING or record.levelno < logging.WARNING
 
 
 @contextlib.contextmanager
@@ -217,12 +218,3 @@ def _cut(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     rows = pa.Table.from_batches(batches)
     for start in range(0, rows.num_rows, BATCH_ROWS):
         yield from rows.slice(start, BATCH_ROWS).combine_chunks().to_batches()
-
-
-def _sentence(text: str) -> str:
-    """The first thing that ClickHouse says, without codes, versions and stack traces."""
-    found = _SAID.search(text)
-    said = found[1] if found else text
-    said = re.split(r"\s*(?:\(version |Stack trace:|\(for url |: While executing|\. \(?[A-Z]+_[A-Z_]+\)?)", said)[0]
-    said = " ".join(said.split())
-    return said if len(said) <= 300 else said[:299] + "…"

@@ -48,7 +48,8 @@ def open_tables(engine: Engine, tables: Tables, entity: str, sink: str) -> Opene
     positions = Positions(engine, tables, sink)
     if not engine.ask("SELECT 1 FROM system.databases WHERE name = {a:String}", a=tables.database):
         engine.run(f"CREATE DATABASE IF NOT EXISTS {tables.database}")
-    engine.run(tables.position_table())
+    if _table(engine, tables.position) is None:  # who may not make tables may fill those that there are
+        engine.run(tables.position_table())
     _check_columns(engine, tables.position, POSITION)
     position = positions.newest()
     if position is None:

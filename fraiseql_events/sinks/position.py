@@ -69,6 +69,7 @@ class Positions:
         self._engine = engine
         self._table = tables.position
         self._sink = sink
+        self._has_written = False
 
     def newest(self) -> Position | None:
         """The last row; None when there is none."""
@@ -80,8 +81,8 @@ class Positions:
         """Writes the next row.
 
         Raises:
-            SinkError: another sink has written one.
-        SinkUnavailable: it is another one of this sink's.
+            SinkError: another sink has written one since this one wrote its last.
+            SinkUnavailable: another one than this has come late, of this sink's or of one that may have died.
         """
         written = replace(position, number=position.number + 1)
         values = (getattr(written, name) for name in _SCHEMA.names[:6])
@@ -93,6 +94,8 @@ class Positions:
         columns = ", ".join(["sink", *_SCHEMA.names[:6]])
         query = f"SELECT {columns} FROM {self._table} ORDER BY number DESC LIMIT 1"  # noqa: S608 - our names
         ((sink, *found),) = self._engine.ask(query)
+        if sink != self._sink and not self._has_written:  # it may have died, and its row has come late
+            raise SinkUnavailable(f"another sink has written to {self._table} just now")
         if sink != self._sink:
             raise SinkError(
                 f"another sink fills {self._table.removesuffix('_position')}, since this one began: it goes on, "
@@ -100,4 +103,5 @@ class Positions:
             )
         if Position(*found) != written:  # a row that was given up has come after all
             raise SinkUnavailable(f"{self._table} is behind what it was told")
+        self._has_written = True
         return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 
 from fraiseql_events.client import EventClient
-from fraiseql_events.errors import InvalidArgument, ServerUnavailable, SinkError
+from fraiseql_events.errors import EventsError, InvalidArgument, ServerUnavailable, SinkError
 from fraiseql_events.event import SCHEMA
 from fraiseql_events.sinks.blocks import Block, Collector
 from fraiseql_events.sinks.engine import Engine
@@ -36,6 +37,7 @@ class Work:
         sink: which sink this is.
         follow: whether it goes on with what arrives.
         stopped: whether it should end.
+        opened: is told that the tables are open.
         note: is told how many events more are in ClickHouse, and the offset that they reach.
     """
 
@@ -45,6 +47,7 @@ class Work:
     sink: str
     follow: bool
     stopped: Callable[[], bool]
+    opened: Callable[[], None]
     note: Callable[[int, int], None]
 
 
@@ -68,6 +71,7 @@ class Session:
         """Does it."""
         work = self._work
         self._opened = open_tables(self._engine, work.tables, work.entity, work.sink)
+        work.opened()
         self._position = before = self._opened.position or Position(0, work.entity, "", -1, -1, 0)
         try:
             with self._stream(before.offset, before.history, follow=work.follow) as stream:
@@ -79,8 +83,10 @@ class Session:
                 self._pump(stream, collector)
         except InvalidArgument as error:  # the server knows no such place
             raise SinkError(f"{work.tables.events} cannot be filled from this server: {error}") from error
-        finally:
-            self._finish()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        self._finish()
         if self._position.events and (self._position is not before):
             self._say_complete()
 
@@ -176,6 +182,13 @@ class Session:
         if self._insert is not None:
             self._insert.join()
             self._look()
+
+    def _leave(self, why: BaseException) -> None:
+        """The same when something has gone wrong, which is what is told, and not what goes wrong now."""
+        if isinstance(why, KeyboardInterrupt):
+            self._engine.hurry()
+        with contextlib.suppress(EventsError):
+            self._finish()
 
     def _say_complete(self) -> None:
         position = self._position
