@@ -108,7 +108,7 @@ def _status(status: int, shown: str, where: str) -> SinkError:
     if status == 401:
         return SinkError(f"{where} does not take this user and password: HTTP status 401, of a proxy before it")
     if status == 413:
-        return SinkError(f"a proxy before {where} takes no block of this size (HTTP status 413): let it take 512 MB")
+        return SinkError(f"a proxy before {where} takes no block of this size (HTTP status 413): let it take 256 MB")
     if status < 500 and status not in _BUSY:
         return no_clickhouse(shown, f"HTTP status {status}")
     return SinkUnavailable(f"{where} cannot take it now: HTTP status {status}")
