@@ -392,6 +392,22 @@ def test_a_server_that_is_no_clickhouse_ends_it(answer: Answer, said: str) -> No
         assert str(error.value) == f"{url} answers, but as no ClickHouse does: {said}"
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (413, "a proxy before ClickHouse at {url} takes no block of this size (HTTP status 413): let it take 256 MB"),
+        (401, "ClickHouse at {url} does not take this user and password: HTTP status 401, of a proxy before it"),
+    ],
+)
+def test_a_proxy_that_does_not_let_it_through_ends_it(
+    status: int, said: str, sink: ClickHouseSink, server: ClickHouseServer
+) -> None:
+    server.fault(matching=BLOCK, instead=Answer(status, HTML, kind="text/html"))
+    with pytest.raises(SinkError) as error:
+        sink.follow()
+    assert str(error.value) == said.format(url=server.url)
+
+
 def test_a_page_in_the_place_of_an_answer_is_not_taken_for_a_block(
     sink: ClickHouseSink, service: Service, server: ClickHouseServer, ask: Ask
 ) -> None:
