@@ -194,7 +194,11 @@ def test_a_disk_that_stays_full_is_asked_after_less_and_less_often(
 
 
 def test_a_server_that_is_stopped_and_started_is_found_again(
-    sink: ClickHouseSink, server: ClickHouseServer, publish: Callable[[int], int], ask: Ask
+    sink: ClickHouseSink,
+    server: ClickHouseServer,
+    publish: Callable[[int], int],
+    ask: Ask,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     sink.start()
     until(lambda: sink.status.offset == 2_999)
@@ -205,6 +209,7 @@ def test_a_server_that_is_stopped_and_started_is_found_again(
         assert str(sink.status.last_error).startswith(f"no ClickHouse at {server.url} answers: ")
         server.start()
         until(lambda: sink.status.offset == expected)  # noqa: B023
+    assert {record.name for record in caplog.records} == {"fraiseql_events.sinks.clickhouse"}
     assert_exact(ask, 3_200)
 
 
