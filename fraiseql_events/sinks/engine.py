@@ -87,7 +87,8 @@ class Engine(Closing):
         def send(client: Client) -> None:
             if self.address.embedded:
                 with _arrow_file(batches) as path:
-                    source = f"FROM INFILE '{path}' FORMAT ArrowStream"
+                    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+                    source = f"FROM INFILE '{quoted}' FORMAT ArrowStream"
                     client.command(f"INSERT INTO {table} ({', '.join(names)}) {source}", settings=settings)
                 return
             said = client.raw_insert(table, names, _arrow_stream(batches), settings=settings, fmt="ArrowStream")

@@ -63,22 +63,34 @@ def open_tables(engine: Engine, tables: Tables, entity: str, sink: str) -> Opene
         )
     _check_columns(engine, tables.events, COLUMNS)
     _check_days(tables, statement)
-    counts = tuple(each for each in tables.counts if _table(engine, each.name) is not None)
+    counts = _counts(engine, tables)
     return Opened(positions, position, " TTL " not in statement, days_kept(statement), counts)
 
 
 def _make(engine: Engine, tables: Tables) -> None:
-    """Makes what is not there yet, unless there is a table that somebody else has filled."""
-    if _table(engine, tables.events) is not None:
-        _check_columns(engine, tables.events, COLUMNS)
-        ((rows,),) = engine.ask(f"SELECT count() FROM {tables.events}")  # noqa: S608 - our names
+    """Makes what is not there yet, unless there is a table that somebody else has filled, or a sink of before."""
+    for name in (tables.events, *(counts.name for counts in tables.counts)):
+        if _table(engine, name) is None:
+            continue
+        if name == tables.events:
+            _check_columns(engine, name, COLUMNS)
+        ((rows,),) = engine.ask(f"SELECT count() FROM {name}")  # noqa: S608 - our names
         if rows:
             raise SinkError(
-                f"{tables.events} has {rows:,} rows, and {tables.position} does not say how they came there: "
-                "name another table, or empty this one"
+                f"{name} has {rows:,} {'row' if rows == 1 else 'rows'}, and {tables.position} does not say how they "
+                "came there: name another table, or drop this one"
             )
     for statement in tables.migration():
         engine.run(statement)
+
+
+def _counts(engine: Engine, tables: Tables) -> tuple[Counts, ...]:
+    """The tables of counts that there are."""
+    found = tuple(each for each in tables.counts if _table(engine, each.name) is not None)
+    for each in tables.counts:
+        if each not in found and _table(engine, each.view) is not None:
+            raise SinkError(f"{each.name} is gone, and {each.view}, which fills it, is not: DROP VIEW {each.view}")
+    return found
 
 
 def _table(engine: Engine, name: str) -> str | None:

@@ -53,6 +53,11 @@ class Counts:
     period: str
     keys: Mapping[str, str]
 
+    @property
+    def view(self) -> str:
+        """The name of the view that fills it."""
+        return f"{self.name}_view"
+
     def migration(self, events: str) -> list[str]:
         """The statements that make table and view."""
         columns = [f"    {self.period}"]
@@ -65,7 +70,7 @@ class Counts:
         )
         chosen = ", ".join(name if name == value else f"{value} AS {name}" for name, value in self.keys.items())
         view = (
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.name}_view TO {self.name} AS\n"
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.view} TO {self.name} AS\n"
             f"SELECT {chosen}, count() AS events\nFROM {events}\nGROUP BY {', '.join(self.keys)}"
         )
         return [table, view]

@@ -79,7 +79,8 @@ class Session:
                 self._wait_for_answer(stream, collector)
                 if before.events and not work.stopped():
                     self._complete(before)
-                work.note(0, before.offset)
+                if not work.stopped():
+                    work.note(0, before.offset)
                 self._pump(stream, collector)
         except InvalidArgument as error:  # the server knows no such place
             raise SinkError(f"{work.tables.events} cannot be filled from this server: {error}") from error
