@@ -14,6 +14,7 @@ answered <- function(call, url = NULL) {
   })
   if (isTRUE(answer$interrupted)) interrupt()
   if (is.null(answer$message)) {
+    for (text in answer$warnings) warning(text, call. = FALSE)
     return(answer$value)
   }
   fail(in_words_of_r(answer$message, answer$kinds, url), answer$kinds)
@@ -60,9 +61,25 @@ near <- function(text, known) {
   if (distance[best] <= max(1, nchar(text) %/% 3)) paste0("; did you mean ", known[best], "?") else ""
 }
 
-# A value as a person would write it, cut where it is long.
+# A value as a person would write it, cut where it is long; what nobody would write, by its class.
 shown <- function(value) {
-  text <- paste(deparse(value, width.cutoff = 60L), collapse = " ")
+  texts <- if (is.factor(value)) {
+    paste0("factor(", paste(deparse(as.character(value), width.cutoff = 60L), collapse = " "), ")")
+  } else if (inherits(value, "Date")) {
+    format(value, "%Y-%m-%d")
+  } else if (inherits(value, "POSIXct")) {
+    format(value, "%Y-%m-%dT%H:%M:%OSZ", tz = "UTC")
+  } else if (inherits(value, "integer64")) {
+    as.character(value)
+  } else if (is.object(value) && !inherits(value, "AsIs") || is.function(value) || is.environment(value)) {
+    paste("of class", class(value)[1])
+  } else if (is.double(value) && length(value) == 1 && isTRUE(abs(value) < 1e15)) {
+    format(unname(value), digits = 15, scientific = FALSE)
+  } else {
+    code <- paste(deparse(value, width.cutoff = 60L), collapse = " ")
+    if (is.integer(value)) gsub("(?<=[0-9])L\\b", "", code, perl = TRUE) else code
+  }
+  text <- if (length(texts) == 1) texts else paste0("c(", paste(texts, collapse = ", "), ")")
   if (nchar(text) > 60) paste0(substr(text, 1, 59), "\u2026") else text
 }
 

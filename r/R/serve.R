@@ -6,7 +6,7 @@ SERVE_SECONDS <- 60
 #' It ends with R, however that ends. [events_connect()] without an address connects to it.
 #'
 #' @param demo Whether a shop is opened in it, whose orders, users and products change.
-#' @param store The folder that keeps the history; without one it is a temporary one, which goes with R.
+#' @param store The folder that keeps the history; without one it is a temporary one, which goes with the server.
 #' @param nats A NATS server to read from, instead of an embedded one.
 #' @param listen Where to answer, `HOST:PORT`; port 0 takes a free one.
 #' @param token What every client must bring.
@@ -21,7 +21,8 @@ SERVE_SECONDS <- 60
 #' events_close(server)
 #' }
 #' @export
-events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.0.0.1:0", token = NULL, rate = 20, seed = 1) {
+events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.0.0.1:0", token = NULL, rate = 20,
+                         seed = 1) {
   check_flag("demo", demo)
   for (name in c("store", "nats", "listen", "token")) {
     check_one_text(name, get(name))
@@ -33,15 +34,14 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
   if (!is.numeric(rate) || length(rate) != 1 || is.na(rate) || rate <= 0) {
     wrong("rate is ", shown(rate), ": events a second are expected, more than 0")
   }
-  if (is.null(store)) store <- tempfile("fraiseql-events-")
-  arguments <- c("--store", path.expand(store), "--listen", listen)
+  arguments <- c("--listen", listen, if (!is.null(store)) c("--store", path.expand(store)))
   arguments <- c(arguments, if (is.null(nats)) "--embedded" else c("--nats", nats))
   if (demo) {
     seed <- whole_number("seed", seed, 0)
     arguments <- c(arguments, "--demo", "--rate", sprintf("%.15g", rate), "--seed", seed)
   }
   server <- new.env(parent = emptyenv())
-  server$process <- answered(bridge()$serve(as.list(arguments), token))
+  server$process <- answered(bridge()$serve(as.list(arguments), token, tempdir(check = TRUE)))
   owner <- Sys.getpid()
   reg.finalizer(server, function(server) {
     if (Sys.getpid() == owner) try(server$process$close(), silent = TRUE)

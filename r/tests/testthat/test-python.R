@@ -16,7 +16,8 @@ test_that("a Python without fraiseql-events is one sentence with the command tha
   skip_without_server()
   folder <- tempfile()
   system2(reticulate::py_config()$python, c("-m", "venv", "--without-pip", folder))
-  said <- in_another_r("events_connect()", paste0("RETICULATE_PYTHON=", file.path(folder, "bin", "python")), "PYTHONPATH=")
+  python <- paste0("RETICULATE_PYTHON=", file.path(folder, "bin", "python"))
+  said <- in_another_r("events_connect()", python, "PYTHONPATH=")
   expect_match(said, "^the Python package [a-z-]+ is missing from .*: install it with reticulate::py_install")
 })
 
@@ -27,10 +28,33 @@ test_that("tickets need no Python", {
 test_that("a fork, and what was saved, is told in a sentence", {
   con <- a_server()
   skip_on_os("windows")
-  said <- parallel::mclapply(1:2, function(each) tryCatch(nrow(events_read(con, "Order")), error = conditionMessage), mc.cores = 2)[[1]]
+  count <- function(each) tryCatch(nrow(events_read(con, "Order")), error = conditionMessage)
+  said <- parallel::mclapply(1:2, count, mc.cores = 2)[[1]]
   expect_match(said, "^this R is a fork")
   expect_gt(nrow(events_read(con, "Order")), 0)
   path <- tempfile()
   saveRDS(con, path)
   expect_error(events_read(readRDS(path), "Order"), "of an R that has ended", class = "InvalidArgument")
+})
+
+test_that("a fork that ends takes neither a stream nor a server with it", {
+  skip_without_server()
+  skip_on_os("windows")
+  server <- events_serve()
+  on.exit(events_close(server))
+  con <- events_connect(server$url)
+  stream <- events_stream(con, "Order", follow = TRUE)
+  on.exit(events_close(stream), add = TRUE, after = FALSE)
+  events_publish(con, one_event("Order", "1"))
+  expect_identical(events_next(stream, wait = 20)$entity_id, "1")
+  fork <- parallel::mcparallel({
+    rm(stream)
+    gc()
+    q("no")
+  })
+  parallel::mccollect(fork)
+  expect_false(tools::pskill(fork$pid, 0))
+  events_publish(con, one_event("Order", "2"))
+  expect_identical(events_next(stream, wait = 20)$entity_id, "2")
+  expect_true(server$process$running())
 })

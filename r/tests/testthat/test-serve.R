@@ -36,6 +36,35 @@ test_that("a server ends with an R that is killed", {
   succeed()
 })
 
+test_that("a temporary store goes with an R that is killed, and a named one stays", {
+  skip_without_server()
+  script <- tempfile(fileext = ".R")
+  output <- tempfile()
+  named <- tempfile()
+  writeLines(c(
+    "library(fraiseqlevents)", "server <- events_serve()", sprintf("other <- events_serve(store = '%s')", named),
+    "cat('store', events_status(events_connect(server$url))$store, '\\n')", "Sys.sleep(60)"
+  ), script)
+  pid <- background(script, output)
+  wait_until(function() any(grepl("^store", readLines(output, warn = FALSE))), 40)
+  store <- strsplit(grep("^store", readLines(output), value = TRUE), " ")[[1]][2]
+  expect_true(dir.exists(store))
+  on.exit(unlink(dirname(store), recursive = TRUE)) # the rest of what that R has left
+  expect_match(basename(dirname(store)), "^Rtmp")
+  tools::pskill(pid, tools::SIGKILL)
+  wait_until(function() !dir.exists(store), 20)
+  expect_true(dir.exists(file.path(named, "nats")))
+})
+
+test_that("a temporary store goes with its server", {
+  skip_without_server()
+  server <- events_serve()
+  store <- events_status(events_connect(server$url))$store
+  expect_true(dir.exists(store))
+  events_close(server)
+  expect_false(dir.exists(store))
+})
+
 test_that("a start that fails is one sentence", {
   skip_without_server()
   file <- tempfile()

@@ -44,6 +44,60 @@ test_that("events_each calls with each batch, and ends when it is told to", {
   expect_identical(calls, 1)
 })
 
+test_that("a follow that finds its types waits for the first event, and takes them from it", {
+  con <- a_server()
+  stream <- events_stream(con, "Typed", follow = TRUE, payload = TRUE)
+  on.exit(events_close(stream))
+  expect_warning(empty <- events_next(stream, wait = 3), "no events of 'Typed'")
+  expect_identical(names(empty), setdiff(COLUMNS, "offset"))
+  expect_null(stream$offset)
+  first <- one_event("Typed", "first")
+  first$data <- "{\"total\": 1.5}"
+  events_publish(con, first)
+  expect_identical(events_next(stream, wait = 10)$total, 1.5)
+  first$event_id <- "second"
+  events_publish(con, first)
+  expect_identical(events_next(stream, wait = 10)$total, 1.5)
+  expect_identical(stream$rows, 2)
+})
+
+test_that("what does not fit is told of wherever a stream ends", {
+  con <- a_server()
+  ask <- function() events_stream(con, "Order", batch_size = 2, payload = c(paid = "double"), columns = "offset")
+  expect_warning(events_each(ask(), function(batch) FALSE), "of paid 2 values do not fit")
+  expect_error(expect_warning(events_each(ask(), function(batch) stop("enough")), "of paid 2 values"), "enough")
+  stream <- ask()
+  events_next(stream)
+  expect_warning(events_close(stream), "of paid 2 values do not fit")
+  expect_silent(events_close(stream))
+  stream <- ask()
+  events_next(stream)
+  stream$reading$take(stream$step, 1L, 1) # a step that R knows nothing of, as when it was interrupted
+  expect_warning(events_each(stream, function(batch) NULL), "of paid 2 values do not fit")
+})
+
+test_that("a stream that nobody holds any more is ended, and what did not fit is told of", {
+  con <- a_server()
+  script <- tempfile(fileext = ".R")
+  output <- tempfile()
+  writeLines(c(
+    "library(fraiseqlevents)",
+    sprintf("con <- events_connect('%s')", con$url),
+    "stream <- events_stream(con, 'Order', follow = TRUE, payload = c(paid = 'double'))",
+    "invisible(events_next(stream, wait = 10))",
+    "before <- events_status(con)$streams",
+    "rm(stream)",
+    "invisible(gc())",
+    "for (each in 1:100) if ((after <- events_status(con)$streams) == before) Sys.sleep(0.1) else break",
+    "cat('ended', before - after, '\\n')"
+  ), script)
+  background(script, output)
+  wait_until(function() any(grepl("^ended", readLines(output, warn = FALSE))), 40)
+  expect_match(readLines(output), "^ended 1", all = FALSE)
+  expect_match(readLines(output), "of paid 2 values do not fit", all = FALSE)
+  expect_no_match(readLines(output), "Python|Traceback|ResourceWarning")
+})
+
 test_that("an interrupt takes nothing of a stream", {
   con <- a_server()
   script <- tempfile(fileext = ".R")
@@ -100,6 +154,8 @@ test_that("what is asked wrongly is one sentence", {
   expect_snapshot(error = TRUE, events_stream("con", "Order"))
   expect_snapshot(error = TRUE, events_stream(con, "Order", payload = "total"))
   expect_snapshot(error = TRUE, events_stream(con, "Order", payload = c(total = "float")))
+  expect_snapshot(error = TRUE, events_stream(con, "Order", payload = list(total = "double", total = "integer")))
+  expect_snapshot(error = TRUE, events_stream(con, I("*")))
   expect_snapshot(error = TRUE, events_next("stream"))
   expect_snapshot(error = TRUE, events_next(events_stream(con, "Order"), wait = -1))
 })
