@@ -34,6 +34,7 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
   if (!is.numeric(rate) || length(rate) != 1 || is.na(rate) || rate <= 0) {
     wrong("rate is ", shown(rate), ": events a second are expected, more than 0")
   }
+  # a temporary one is the server's own, and not in tempdir(): a fork of R that ends with q() removes that
   arguments <- c("--listen", listen, if (!is.null(store)) c("--store", path.expand(store)))
   arguments <- c(arguments, if (is.null(nats)) "--embedded" else c("--nats", nats))
   if (demo) {
@@ -41,7 +42,7 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
     arguments <- c(arguments, "--demo", "--rate", sprintf("%.15g", rate), "--seed", seed)
   }
   server <- new.env(parent = emptyenv())
-  server$process <- answered(bridge()$serve(as.list(arguments), token, tempdir(check = TRUE)))
+  server$process <- answered(bridge()$serve(as.list(arguments), token))
   owner <- Sys.getpid()
   reg.finalizer(server, function(server) {
     if (Sys.getpid() == owner) try(server$process$close(), silent = TRUE)

@@ -40,21 +40,20 @@ test_that("a fork, and what was saved, is told in a sentence", {
 test_that("a fork that ends takes neither a stream nor a server with it", {
   skip_without_server()
   skip_on_os("windows")
-  server <- events_serve()
-  on.exit(events_close(server))
-  con <- events_connect(server$url)
-  stream <- events_stream(con, "Order", follow = TRUE)
-  on.exit(events_close(stream), add = TRUE, after = FALSE)
-  events_publish(con, one_event("Order", "1"))
-  expect_identical(events_next(stream, wait = 20)$entity_id, "1")
-  fork <- parallel::mcparallel({
-    rm(stream)
-    gc()
-    q("no")
-  })
-  parallel::mccollect(fork)
-  expect_false(tools::pskill(fork$pid, 0))
-  events_publish(con, one_event("Order", "2"))
-  expect_identical(events_next(stream, wait = 20)$entity_id, "2")
-  expect_true(server$process$running())
+  # in another R, for a fork that ends with q() takes tempdir() with it
+  said <- in_another_r("{
+    server <- events_serve()
+    con <- events_connect()
+    event <- function(id) data.frame(event_id = id, event_type = 'x', entity_type = 'Order', entity_id = id,
+                                     timestamp = Sys.time(), data = '{}')
+    stream <- events_stream(con, 'Order', follow = TRUE)
+    events_publish(con, event('first'))
+    seen <- events_next(stream, wait = 20)$entity_id
+    fork <- parallel::mcparallel({ rm(stream); gc(); q('no') })
+    suppressWarnings(parallel::mccollect(fork))
+    events_publish(con, event('second'))
+    seen <- c(seen, events_next(stream, wait = 20)$entity_id, events_status(con)$state, server$process$running())
+    c(seen, dir.exists(events_status(con)$store), dir.exists(tempdir()))
+  }")
+  expect_identical(said, "first second live TRUE TRUE FALSE")
 })

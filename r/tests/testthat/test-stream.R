@@ -1,6 +1,6 @@
 test_that("a stream gives every event once, and NULL at its end", {
   con <- a_server()
-  stream <- events_stream(con, "*", batch_size = 2, columns = "offset")
+  stream <- events_stream(con, "*", limit = 500, batch_size = 2, columns = "offset")
   offsets <- numeric()
   while (!is.null(batch <- events_next(stream))) {
     expect_lte(nrow(batch), 2)

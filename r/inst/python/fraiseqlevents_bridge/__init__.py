@@ -53,6 +53,6 @@ def read(client: EventClient, ticket: str, payload: str | dict[str, str] | None,
 
 
 @answering
-def serve(arguments: list[str], token: str | None, folder: str) -> Server:
+def serve(arguments: list[str], token: str | None) -> Server:
     """A server that is on its way."""
-    return Server(arguments, token, folder)
+    return Server(arguments, token)

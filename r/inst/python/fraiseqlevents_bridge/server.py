@@ -23,10 +23,9 @@ class Server:
     Args:
         arguments: those of the command; without `--store` it is in a temporary folder, which goes with the process.
         token: what every client must bring.
-        folder: where temporary folders are made: R's own goes with R, even where the process had no time to end.
     """
 
-    def __init__(self, arguments: list[str], token: str | None, folder: str) -> None:
+    def __init__(self, arguments: list[str], token: str | None) -> None:
         # in a session of its own: an interrupt of R's is none of it
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fraiseql_events.jupyter.beside", *arguments],
@@ -34,7 +33,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment() | {"TMPDIR": folder} | ({} if token is None else {TOKEN_VARIABLE: token}),
+            env=_environment() | ({} if token is None else {TOKEN_VARIABLE: token}),
             start_new_session=True,
         )
         self.pid = self._process.pid
