@@ -60,6 +60,9 @@ publishable <- function(name, values) {
   } else if (is.factor(values) || is.character(values) || inherits(values, "integer64")) {
     values <- valid_text(as.character(values), paste("column", name))
   } else if (is.numeric(values) && !is.object(values) && all(is.na(values) | are_whole(values))) {
+    if (any(abs(values) > 2^53, na.rm = TRUE)) {
+      wrong("column ", name, " has a number beyond 2^53, where R's numbers have gaps: read it as text")
+    }
     values <- sprintf("%.0f", as.numeric(values))
   } else {
     wrong("column ", name, " is of class ", class(values)[1], ": text",

@@ -31,7 +31,7 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
   if (is.null(listen)) listen <- "127.0.0.1:0"
   if (is.null(seed)) seed <- 1
   if (demo && !is.null(nats)) wrong("demo = TRUE opens a shop on an embedded NATS server: leave nats out")
-  if (!is.numeric(rate) || length(rate) != 1 || is.na(rate) || rate <= 0) {
+  if (!is.numeric(rate) || length(rate) != 1 || !is.finite(rate) || rate <= 0) {
     wrong("rate is ", shown(rate), ": events a second are expected, more than 0")
   }
   # a temporary one is the server's own, and not in tempdir(): a fork of R that ends with q() removes that

@@ -124,7 +124,7 @@ whole_number <- function(name, value, least, most = Inf) {
   }
   if (is.numeric(value) && !inherits(value, "integer64")) {
     if (!is.finite(value) || value != floor(value)) wrong(name, " is ", shown(value), range)
-    if (abs(value) > 2^53) {
+    if (abs(value) > 2^53 && !is.finite(most)) {
       wrong(name, " is beyond 2^53, where R's numbers have gaps: write it as text, such as \"", MOST_INTEGER, "\"")
     }
     value <- sprintf("%.0f", value)

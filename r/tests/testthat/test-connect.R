@@ -42,6 +42,7 @@ test_that("what is asked wrongly is one sentence", {
   expect_snapshot(error = TRUE, events_close(1))
   expect_snapshot(error = TRUE, events_connect("grpc://localhost:99999"))
   expect_snapshot(error = TRUE, events_connect(as.Date("2026-01-01")))
+  expect_error(events_connect(bigint = NA_character_), "^bigint is NA: it must be", class = "InvalidArgument")
 })
 
 test_that("a connection may be closed twice, and used again", {

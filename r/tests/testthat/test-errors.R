@@ -7,6 +7,7 @@ test_that("an error is a condition that tells its kind, without a call", {
 test_that("a near miss is suggested, and a far one is not", {
   expect_identical(near("colums", c("columns", "limit")), "; did you mean columns?")
   expect_identical(near("xyz", c("columns", "limit")), "")
+  expect_identical(near(NA_character_, c("columns", "limit")), "")
 })
 
 test_that("a value is shown as a person writes it", {
@@ -26,7 +27,12 @@ test_that("a value is shown as a person writes it", {
   expect_identical(shown(data.frame(x = 1)), "of class data.frame")
   expect_identical(shown(mean), "of class function")
   expect_identical(shown(globalenv()), "of class environment")
+  expect_identical(shown(matrix(1:4, 2)), "of class matrix")
+  expect_identical(shown(list(as.Date("2026-01-31"), a = NULL)), "list(2026-01-31, NULL)")
   expect_identical(shown(NULL), "NULL")
+  expect_identical(shown(NA_character_), "NA")
+  expect_identical(shown(as.Date(NA)), "NA")
+  expect_identical(shown(NaN), "NaN")
   expect_identical(nchar(shown(strrep("x", 100))), 60L)
 })
 

@@ -58,6 +58,8 @@ test_that("a column that is no field, or no vector, is refused", {
   bad <- one_event("Bad", "1")
   bad$timestamp <- as.POSIXct(Inf, origin = "1970-01-01", tz = "UTC")
   expect_error(events_publish(con, bad), "infinite", class = "InvalidArgument")
+  large <- transform(one_event("Bad", "1"), entity_id = 2^53 + 2)
+  expect_error(events_publish(con, large), "beyond 2\\^53", class = "InvalidArgument")
   bad <- one_event("Bad", "\xe9\xff")
   expect_error(events_publish(con, bad), "not valid in its encoding", class = "InvalidArgument")
 })

@@ -75,6 +75,8 @@ test_that("a start that fails is one sentence", {
   expect_snapshot(error = TRUE, events_serve(demo = TRUE, nats = "nats://localhost:4222"))
   expect_snapshot(error = TRUE, events_serve(demo = "yes"))
   expect_snapshot(error = TRUE, events_serve(demo = TRUE, rate = -1))
+  expect_error(events_serve(demo = TRUE, rate = Inf), "^rate is Inf: events a second", class = "InvalidArgument")
+  expect_error(events_serve(nats = "nats://127.0.0.1:1"), "events_serve\\(\\) brings its own", class = "ServiceError")
 })
 
 test_that("an empty token is none", {

@@ -90,5 +90,8 @@ test_that("a wrong ticket is one sentence", {
   expect_snapshot(error = TRUE, events_ticket("Order", event_types = 1))
   expect_snapshot(error = TRUE, events_ticket("Order", compression = "gzip"))
   expect_snapshot(error = TRUE, events_ticket("Order", follow = NA))
+  expect_error(events_ticket("Order", compression = NA_character_), "^compression is NA: it must be")
+  expect_error(events_ticket("Order", batch_size = 1e300),
+               "^batch_size is 1e\\+300: it must be a whole number from 1 to 1000000$")
   expect_snapshot(error = TRUE, events_ticket(I("*"), limit = 1))
 })
