@@ -8,10 +8,11 @@ wrong <- function(...) fail(paste0(...), "InvalidArgument")
 
 # What the Python side answers, or its error as one of R, or an interrupt that came while it was at work.
 answered <- function(call, url = NULL) {
-  answer <- tryCatch(call, error = function(error) {
+  # R's own way of seeing an interrupt would leave reticulate in the midst of its work, which ends R at times
+  answer <- suspendInterrupts(tryCatch(call, error = function(error) {
     # what reticulate says when an interrupt comes in the midst of its own work
     if (grepl("No such namespace", conditionMessage(error), fixed = TRUE)) list(interrupted = TRUE) else stop(error)
-  })
+  }))
   if (isTRUE(answer$interrupted)) interrupt()
   if (is.null(answer$message)) {
     for (text in answer$warnings) warning(text, call. = FALSE)

@@ -126,6 +126,21 @@ test_that("an interrupt takes nothing of a stream", {
   expect_match(readLines(output), "^seen TRUE 300 0 FALSE", all = FALSE)
 })
 
+test_that("an interrupt goes to no thread of a stream's", {
+  con <- a_server()
+  skip_on_os(c("windows", "mac"))
+  before <- list.files("/proc/self/task")
+  stream <- events_stream(con, "Order", follow = TRUE)
+  on.exit(events_close(stream))
+  events_next(stream, wait = 10)
+  blocked <- vapply(setdiff(list.files("/proc/self/task"), before), function(thread) {
+    masks <- tryCatch(readLines(file.path("/proc/self/task", thread, "status")), error = function(gone) "SigBlk: 2")
+    strtoi(substring(grep("^SigBlk", masks, value = TRUE), nchar(masks[startsWith(masks, "SigBlk")])), 16L)
+  }, 0L)
+  expect_gt(length(blocked), 0)
+  expect_identical(unname(bitwAnd(blocked, 2L)), rep(2L, length(blocked))) # SIGINT is the second
+})
+
 test_that("a stream outlives its server", {
   skip_without_server()
   store <- tempfile()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import signal
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -27,3 +29,22 @@ def answering(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
         return {"value": value, "warnings": [str(each.message) for each in told]}
 
     return answer
+
+
+def in_one_go(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Has an interrupt wait for the end of a short step, and go to no thread that the step starts, ever.
+
+    While R sleeps its handler of interrupts jumps back to where it began to: in another thread that ends R.
+    """
+    if sys.platform == "win32":
+        return function
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return function(*arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return call

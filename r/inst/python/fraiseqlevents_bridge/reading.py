@@ -13,7 +13,7 @@ from fraiseql_events import EventClient, EventStream, Ticket
 from fraiseql_events.event import LOG_SCHEMA
 from fraiseql_events.payload import path_of, takes_each
 from fraiseql_events.time_range import format_end, format_start
-from fraiseqlevents_bridge.answering import answering
+from fraiseqlevents_bridge.answering import answering, in_one_go
 from fraiseqlevents_bridge.columns import column_of, columns_of, whole
 
 _PAYLOAD: Final = {
@@ -63,6 +63,7 @@ class Reading:
         self.schema: pa.Schema = self._stream.schema
 
     @answering
+    @in_one_go
     def take(self, step: int, rows: int, seconds: float) -> dict[str, Any]:
         """What comes within so many seconds, up to about so many events.
 
@@ -110,6 +111,7 @@ class Reading:
         return self._known(had) | {"step": self._step, "columns": columns}
 
     @answering
+    @in_one_go
     def gather(self, seconds: float) -> dict[str, Any]:
         """Keeps what comes within so many seconds, to be fetched column by column when all is there."""
         end = time.monotonic() + seconds
