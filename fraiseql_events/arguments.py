@@ -89,7 +89,8 @@ def check_url(url: str) -> str:
     if port is None:
         raise InvalidArgument(f"{without_password(url)!r} has no port: write grpc://HOST:PORT")
     if not 1 <= int(port[1]) <= MOST_PORT:
-        raise InvalidArgument(f"{without_password(url)!r} has the port {port[1]}: there are those from 1 to {MOST_PORT}")
+        said = f"{without_password(url)!r} has the port {port[1]}"
+        raise InvalidArgument(f"{said}: there are those from 1 to {MOST_PORT}")
     return url
 
 

@@ -265,7 +265,7 @@ def test_entities_and_status_tell_what_there_is(client: EventClient) -> None:
         (lambda c: EventClient(5), "write grpc://HOST:PORT"),
         (lambda c: EventClient("grpc://localhost:99999"), "has the port 99999: there are those from 1 to 65535"),
         (lambda c: EventClient("localhost:0"), "has the port 0: there are those from 1 to 65535"),
-        (lambda c: EventClient("grpc://localhost:٥"), "has no port"),
+        (lambda c: EventClient("grpc://localhost:\u0665"), "has no port"),
         (lambda c: c.stream("Order", columns=5), "it must be a list of strings"),
         (lambda c: c.stream("Order", pd.NaT), "start is NaT"),
         (lambda c: c.stream("Order", limit=True), "limit is True"),

@@ -29,13 +29,18 @@ def _end_with_the_kernel(own: ExitStack) -> None:
     os._exit(1)
 
 
+def own_prefix(pid: int) -> str:
+    """How the name of a process's temporary store begins: whoever started it can remove that of one that was killed."""
+    return f"fraiseql-events-{pid}-"
+
+
 def _serve(arguments: list[str]) -> None:
     """Serves; where no store is named it is a temporary folder, which is removed at the end."""
     with ExitStack() as own:
         # until `serve` has taken the signal over it ends the start
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         if "--store" not in arguments:
-            folder = tempfile.TemporaryDirectory(prefix="fraiseql-events-", ignore_cleanup_errors=True)
+            folder = tempfile.TemporaryDirectory(prefix=own_prefix(os.getpid()), ignore_cleanup_errors=True)
             arguments = [*arguments, "--store", own.enter_context(folder)]
         threading.Thread(target=_end_with_the_kernel, args=[own], name="fraiseql-events-kernel", daemon=True).start()
         main(["serve", *arguments])

@@ -1,11 +1,12 @@
 SERVE_SECONDS <- 60
+ORDER_SECONDS <- 10
 
 #' Start a server of events
 #'
 #' Runs bridge and Flight server in a process of their own, with a NATS server embedded, so that no terminal is needed.
 #' It ends with R, however that ends. [events_connect()] without an address connects to it.
 #'
-#' @param demo Whether a shop is opened in it, whose orders, users and products change.
+#' @param demo Whether a shop is opened in it, whose orders, users and products change; its first order is waited for.
 #' @param store The folder that keeps the history; without one it is a temporary one, which goes with the server.
 #' @param nats A NATS server to read from, instead of an embedded one.
 #' @param listen Where to answer, `HOST:PORT`; port 0 takes a free one.
@@ -50,7 +51,16 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
   server$url <- wait_until_ready(server)
   state$servers <- c(list(server), state$servers)
   state$tokens[[server$url]] <- token
+  if (demo) wait_for_an_order(server$url)
   structure(server, class = "fraiseql_events_server")
+}
+
+# Of few events a second the first may be no order: the next line may ask for one.
+wait_for_an_order <- function(url) {
+  con <- events_connect(url)
+  on.exit(events_close(con))
+  end <- proc.time()[[3]] + ORDER_SECONDS
+  while (!"Order" %in% events_entities(con)$entity_type && proc.time()[[3]] < end) Sys.sleep(IDLE_SECONDS)
 }
 
 wait_until_ready <- function(server) {

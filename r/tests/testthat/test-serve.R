@@ -4,6 +4,7 @@ test_that("a shop opens, and its orders come", {
   on.exit(events_close(server))
   expect_output(print(server), "process [0-9]+")
   con <- events_connect(server$url)
+  expect_gt(nrow(events_read(con, "Order", payload = TRUE)), 0) # at once
   stream <- events_stream(con, "Order", follow = TRUE, payload = c(total = "double"))
   batch <- events_next(stream, wait = 20)
   events_close(stream)
@@ -89,8 +90,10 @@ test_that("without an address the newest server that still runs is found", {
   first <- a_server()
   server <- events_serve()
   expect_identical(events_connect()$url, server$url)
+  store <- events_status(events_connect())$store
   tools::pskill(server$process$pid, tools::SIGKILL)
   wait_until(function() !server$process$running())
   expect_identical(events_connect()$url, first$url)
   events_close(server)
+  expect_false(dir.exists(store)) # which the server could not remove
 })

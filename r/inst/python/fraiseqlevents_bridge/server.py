@@ -5,12 +5,16 @@ from __future__ import annotations
 import collections
 import os
 import queue
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Final
 
 from fraiseql_events import ServiceError
+from fraiseql_events.jupyter.beside import own_prefix
 from fraiseql_events.token import TOKEN_VARIABLE
 from fraiseqlevents_bridge.answering import answering
 
@@ -26,6 +30,7 @@ class Server:
     """
 
     def __init__(self, arguments: list[str], token: str | None) -> None:
+        self._has_named_store = "--store" in arguments
         # in a session of its own: an interrupt of R's is none of it
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fraiseql_events.jupyter.beside", *arguments],
@@ -71,6 +76,9 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if not self._has_named_store:  # one that was killed could not remove its own
+            for folder in Path(tempfile.gettempdir()).glob(f"{own_prefix(self.pid)}*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
