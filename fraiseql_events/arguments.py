@@ -21,6 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MINUTES: Final = re.compile(r"\A(\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2})([Zz]|[+-]\d{2}:\d{2})?\Z", re.ASCII)
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix")
+MOST_PORT: Final = 65535
 #: Paths in `data` and their types; or "infer".
 Payload = Mapping[str, Any] | Literal["infer"]
 
@@ -82,8 +83,14 @@ def check_url(url: str) -> str:
     scheme, found, rest = url.partition("://")
     if not found or scheme not in _SCHEMES or not rest:
         raise InvalidArgument(f"{without_password(url)!r} is no address of a Flight server: write grpc://HOST:PORT")
-    if scheme != "grpc+unix" and not rest.rpartition(":")[2].isdigit():
+    if scheme == "grpc+unix":
+        return url
+    port = re.search(r":([0-9]+)$", rest)
+    if port is None:
         raise InvalidArgument(f"{without_password(url)!r} has no port: write grpc://HOST:PORT")
+    if not 1 <= int(port[1]) <= MOST_PORT:
+        said = f"{without_password(url)!r} has the port {port[1]}"
+        raise InvalidArgument(f"{said}: there are those from 1 to {MOST_PORT}")
     return url
 
 

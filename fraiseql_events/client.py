@@ -144,8 +144,8 @@ class EventClient(Closing):
             compression: ``"zstd"`` or ``"lz4"``: batches are compressed on their way, for a slow network.
             follow: go on with what arrives, until `end` has passed, or for ever without one.
             payload: typed columns out of `data`, such as ``{"total": pl.Float64, "items[].sku": pl.List(pl.String)}``
-                (Polars, Arrow or Python types); ``"infer"`` finds them in a sample. A value that does not fit is null,
-                and counted in `EventStream.misfits`.
+                (Polars, Arrow or Python types); ``"infer"`` finds them in a sample, and with ``follow=True`` waits here
+                for the first event. A value that does not fit is null, and counted in `EventStream.misfits`.
             progress: show a bar for ``to_…()``, and in a notebook a counter for a follow, after half a second.
             frames: ``"polars"``, ``"pandas"`` or ``"arrow"`` (record batches).
             dtype_backend: for pandas, ``"numpy_nullable"`` or ``"pyarrow"``: whole numbers stay so beside nulls.

@@ -181,16 +181,24 @@ def publish(options: Namespace) -> int:
 
 def _nats_to_publish_to(options: Namespace) -> str:
     """The NATS server that was named; else the one that the Flight server reads, if there is one; else the default."""
-    from fraiseql_events.service import NATS_VARIABLE, nats_url
+    from fraiseql_events.service import DEFAULT_NATS
 
-    if options.nats is None and NATS_VARIABLE not in os.environ:
+    named = _named_nats(options)
+    if named is None:
         try:
             with EventClient(options.url, token=options.token) as client:
                 return str(client.status()["nats"])
         except EventsError:
             if options.url is not None:
                 raise
-    return nats_url(options.nats)
+    return named or DEFAULT_NATS
+
+
+def _named_nats(options: Namespace) -> str | None:
+    """The NATS server that was named, with --nats or by FRAISEQL_NATS_URL."""
+    from fraiseql_events.service import NATS_VARIABLE, nats_url
+
+    return nats_url(options.nats) if options.nats or os.environ.get(NATS_VARIABLE) else None
 
 
 def sink(options: Namespace) -> int:
@@ -243,16 +251,14 @@ def dead_letters(options: Namespace) -> int:
 
 
 def _replay(options: Namespace) -> int:
-    from fraiseql_events.bridge.consumer import StreamOptions
+    from fraiseql_events.publishing import stream_of
     from fraiseql_events.replaying import read_mended, replay
 
     if options.format is not None or options.output is not None:
         raise InvalidArgument("--replay publishes and --output shows: do one after the other")
     mended = None if options.mended is None else read_mended(options.mended)
     with EventClient(options.url, token=options.token) as client:
-        status = client.status()
-        target = StreamOptions(nats=_nats_read_by(options, status), stream=status["stream"])
-        done = replay(client, target, mended)
+        done = replay(client, stream_of(client.status(), _named_nats(options)), mended)
     if done.example is not None:
         which = f"{done.unreadable:,} of {count(done.published + done.unreadable, 'dead letter')}"
         _say(f"{which} cannot be read and stay where they are; the first is {done.example}")
@@ -260,13 +266,6 @@ def _replay(options: Namespace) -> int:
         _say("the bridge has not read them yet: `fraiseql-events status` says why")
     _print_json({"replayed": done.published, "unreadable": done.unreadable})
     return 1 if done.unreadable or not done.arrived else 0
-
-
-def _nats_read_by(options: Namespace, status: dict[str, Any]) -> str:
-    """The NATS server that was named; else the one that the Flight server reads."""
-    from fraiseql_events.service import NATS_VARIABLE, nats_url
-
-    return nats_url(options.nats) if options.nats or NATS_VARIABLE in os.environ else str(status["nats"])
 
 
 def _service_options(options: Namespace, *, listen: str | None, **more: Any) -> Any:

@@ -7,7 +7,7 @@ file is checked as a whole first: when something in it is wrong, nothing of it i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -18,6 +18,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from fraiseql_events.bridge.arrow_payload import READ_ERRORS, check_batch
+from fraiseql_events.bridge.consumer import StreamOptions
 from fraiseql_events.bridge.decode import decode
 from fraiseql_events.bridge.messages import Messages
 from fraiseql_events.bridge.publisher import Message, subject_of
@@ -62,6 +63,11 @@ def read_messages_once(source: BinaryIO, name: str) -> Iterator[Message]:
         yield from _columnar(source, head, name)
     else:
         yield from _json_lines(source, name)
+
+
+def stream_of(status: Mapping[str, Any], nats: str | None = None) -> StreamOptions:
+    """The stream that a server reads, as its status tells it, to publish to; at another NATS server if one is named."""
+    return StreamOptions(nats=nats or status["nats"], stream=status["stream"])
 
 
 def frame_messages(frame: Any) -> Iterator[Message]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fraiseql_events.closing import Closing
 from fraiseql_events.connection import Connection
-from fraiseql_events.errors import EventsError, ServerUnavailable, StreamConsumed, StreamCut
+from fraiseql_events.errors import EventsError, InvalidArgument, ServerUnavailable, StreamConsumed, StreamCut
 from fraiseql_events.prefetch import Prefetch
 from fraiseql_events.served import ended_here
 from fraiseql_events.ticket import Ticket
@@ -207,7 +207,9 @@ class Resuming(Closing):
         """An error that also says what had come before it."""
         if not self.rows:
             return error
-        place = f"{self.rows:,} events had come before: after_offset={self.offset} goes on behind them"
+        place = f"{self.rows:,} events had come before"
+        if not isinstance(error, InvalidArgument):  # who refuses the offset says itself where to go on
+            place += f": after_offset={self.offset} goes on behind them"
         return type(error)(f"{error}; {place}")
 
     def _rest(self) -> Ticket:

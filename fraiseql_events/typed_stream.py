@@ -56,4 +56,13 @@ def sampled(connection: Connection, ticket: Ticket) -> pa.Table:
 def _inferred(connection: Connection, ticket: Ticket) -> tuple[Field, ...]:
     """The fields of the first events of a range, whatever the place in it that a stream begins at."""
     limit = SAMPLE if ticket.limit is None else min(SAMPLE, ticket.limit)
-    return infer(sampled(connection, replace(ticket, limit=limit, mode="batch", after_offset=None, history=None)))
+    sample = replace(ticket, limit=limit, after_offset=None, history=None)
+    if ticket.mode == "streaming":
+        _wait_for_first(connection, replace(sample, limit=min(1, limit), columns=("data",)))
+    return infer(sampled(connection, replace(sample, mode="batch")))
+
+
+def _wait_for_first(connection: Connection, ticket: Ticket) -> None:
+    """Waits for the event that a follow begins with; warns of a name that no event has, as any stream does."""
+    schema = pa.schema([LOG_SCHEMA.field("data")])
+    EventStream(connection.open, ticket, schema, "arrow", server=connection, progress=False).to_arrow()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import duckdb
 import polars as pl
 import pytest
 
-from fraiseql_events import EventClient, InvalidArgument, Service
+from fraiseql_events import EventClient, InvalidArgument, Service, UnknownName
 from tests.mixed import an_event
 from tests.proxy import Proxy
+from tests.waiting import until
 
 Fill = Callable[..., Service]
+Send = Callable[..., int]
+Start = Callable[..., Service]
 ORDER = {"total": pl.Float64, "items[].sku": pl.List(pl.String)}
 
 
@@ -67,6 +72,26 @@ def test_a_follow_has_typed_columns_too(filled: Fill, send: Callable[..., int]) 
         assert next(frames)["total"].to_list() == [9.5]
         send(order(1, 7))
         assert next(frames)["total"].to_list() == [7.0]
+
+
+def test_a_follow_whose_fields_are_to_be_found_waits_for_its_first_event(start: Start, send: Send) -> None:
+    service = start()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(EventClient(service.url).stream, "Order", payload="infer", follow=True)
+        until(lambda: service.status()["streams"] == 1)
+        assert not asked.done()
+        send(order(0))
+        with asked.result(20) as stream:
+            assert stream.schema.names[-3:] == ["total", "items[].sku", "status"]
+            assert next(iter(stream))["total"].to_list() == [9.5]
+
+
+def test_one_that_waits_for_a_name_that_no_event_has_warns(filled: Fill, send: Send) -> None:
+    service = filled(order(0))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: (time.sleep(3), send(an_event(entity_type="Ordr", data={"total": 1}))))
+        with pytest.warns(UnknownName, match="did you mean Order"):
+            EventClient(service.url).stream("Ordr", payload="infer", follow=True).close()
 
 
 def test_asynchronous_frames_have_them(client: EventClient) -> None:

@@ -1,7 +1,7 @@
 #' A stream as Arrow's record batches
 #'
-#' For the package arrow: `arrow::as_record_batch_reader(stream)` reads a stream of [events_stream()] without a copy, and
-#' `arrow::as_arrow_table(stream)` all of it.
+#' For the package arrow: `arrow::as_record_batch_reader(stream)` reads a stream of [events_stream()] without a copy,
+#' and `arrow::as_arrow_table(stream)` all of it.
 #'
 #' @param x A stream that nothing has been read of.
 #' @param ... Not used.

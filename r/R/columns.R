@@ -1,4 +1,4 @@
-# R's vectors out of what inst/python/fraiseqlevents_bridge.py hands over.
+# R's vectors out of what inst/python/fraiseqlevents_bridge/columns.py hands over.
 
 # The columns of an answer as a data frame, or a tibble where that package is installed.
 frame_of <- function(columns, rows) {

@@ -18,7 +18,8 @@ DEFAULT_URL <- "grpc://localhost:50051"
 #' events_close(con)
 #' }
 #' @export
-events_connect <- function(url = NULL, token = NULL, tls_roots = NULL, bigint = c("numeric", "integer64", "character")) {
+events_connect <- function(url = NULL, token = NULL, tls_roots = NULL,
+                           bigint = c("numeric", "integer64", "character")) {
   if (missing(bigint)) bigint <- "numeric"
   if (is.null(bigint)) wrong("bigint is NULL: it must be \"numeric\", \"integer64\" or \"character\"")
   check_choice("bigint", bigint, c("numeric", "integer64", "character"))
@@ -30,7 +31,9 @@ events_connect <- function(url = NULL, token = NULL, tls_roots = NULL, bigint = 
   if (is.null(url)) url <- default_url()
   check_one_text("url", url)
   if (is.null(token)) token <- state$tokens[[url]]
-  if (!is.null(tls_roots) && !file.exists(tls_roots)) wrong("there is no file ", tls_roots, ": tls_roots names certificates (PEM)")
+  if (!is.null(tls_roots) && !file.exists(tls_roots)) {
+    wrong("there is no file ", shown(tls_roots), ": tls_roots names certificates (PEM)")
+  }
   client <- answered(bridge()$connect(url, token, tls_roots), url)
   structure(
     list(url = client$url, client = client, bigint = bigint, place = new.env(parent = emptyenv())),
@@ -53,6 +56,7 @@ check_one_text <- function(name, value) {
 }
 
 check_connection <- function(con) {
+  if (missing(con)) wrong("con is missing: connect first, with con <- events_connect()")
   if (!inherits(con, "fraiseql_events_connection")) {
     wrong("con is ", shown(con), ": a connection is expected, from events_connect()")
   }
@@ -89,6 +93,7 @@ print.fraiseql_events_connection <- function(x, ...) {
 #' @return `x`, invisibly.
 #' @export
 events_close <- function(x) {
+  if (missing(x)) wrong("x is missing: a connection, a stream or a server is expected")
   UseMethod("events_close")
 }
 

@@ -3,10 +3,13 @@
 json_text <- function(value, where = "data") {
   if (is.null(value)) return("null")
   if (inherits(value, "POSIXlt")) value <- as.POSIXct(value)
-  if (is.data.frame(value)) return(json_array(lapply(seq_len(nrow(value)), function(row) json_text(row_of(value, row), where))))
-  if (is.list(value) && !is.object(value) || inherits(value, "AsIs") && is.list(value)) {
+  if (is.data.frame(value)) {
+    return(json_array(lapply(seq_len(nrow(value)), function(row) json_text(row_of(value, row), where))))
+  }
+  if (is.list(value) && (!is.object(value) || inherits(value, "AsIs"))) {
     parts <- lapply(unclass(value), json_text, where = where)
-    return(if (is.null(names(value)) && length(value) > 0) json_array(parts) else json_object(names(value), parts, where))
+    is_array <- is.null(names(value)) && length(value) > 0
+    return(if (is_array) json_array(parts) else json_object(names(value), parts, where))
   }
   texts <- json_scalars(value, where)
   if (!is.null(names(value))) return(json_object(names(value), texts, where))
@@ -23,7 +26,9 @@ row_of <- function(frame, row) {
 json_array <- function(parts) paste0("[", paste(unlist(parts), collapse = ","), "]")
 
 json_object <- function(names, parts, where) {
-  if (length(parts) > 0 && (anyNA(names) || any(!nzchar(names)))) wrong(where, " has a list in which some have a name and some have none")
+  if (length(parts) > 0 && (anyNA(names) || any(!nzchar(names)))) {
+    wrong(where, " has a list in which some have a name and some have none")
+  }
   if (anyDuplicated(names)) wrong(where, " has the name ", shown(names[anyDuplicated(names)]), " twice in one list")
   keys <- vapply(names, quoted, "", USE.NAMES = FALSE)
   paste0("{", paste0(keys, if (length(parts)) ":", unlist(parts), collapse = ","), "}")
@@ -37,17 +42,23 @@ json_scalars <- function(value, where) {
     paste0("\"", format(value, "%Y-%m-%d"), "\"")
   } else if (inherits(value, "integer64")) {
     as.character(value)
-  } else if (is.object(value) && !inherits(value, "AsIs") || !(is.logical(value) || is.numeric(value) || is.character(value))) {
-    wrong(where, " holds a value of class ", class(value)[1], ": text, numbers, TRUE and FALSE, times and lists of them become JSON")
+  } else if (!is_plain(value)) {
+    wrong(where, " holds a value of class ", class(value)[1],
+          ": text, numbers, TRUE and FALSE, times and lists of them become JSON")
   } else if (is.logical(value)) {
     ifelse(value, "true", "false")
   } else if (is.numeric(value)) {
     number_texts(as.double(value))
   } else {
-    vapply(value, function(text) if (is.na(text)) "null" else quoted(valid_text(text, where)), "", USE.NAMES = FALSE)
+    quote_text <- function(text) if (is.na(text)) "null" else quoted(valid_text(text, where))
+    vapply(value, quote_text, "", USE.NAMES = FALSE)
   }
   texts[is.na(value)] <- "null"
   texts
+}
+
+is_plain <- function(value) {
+  (is.logical(value) || is.numeric(value) || is.character(value)) && (!is.object(value) || inherits(value, "AsIs"))
 }
 
 number_texts <- function(values) {
@@ -65,6 +76,8 @@ time_text <- function(time) {
 }
 
 valid_text <- function(text, where) {
-  if (!all(validEnc(text[!is.na(text)]))) wrong(where, " has a text that is not valid in its encoding: iconv() mends it")
+  if (!all(validEnc(text[!is.na(text)]))) {
+    wrong(where, " has a text that is not valid in its encoding: iconv() mends it")
+  }
   enc2utf8(text)
 }

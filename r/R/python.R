@@ -23,21 +23,22 @@ bridge <- function() {
 # Python's threads do not outlive a fork: what waits for them would wait for ever.
 check_process <- function() {
   if (!identical(state$pid, Sys.getpid())) {
-    fail("this R is a fork of one that uses Python, which ends there: use parallel::makeCluster() in place of mclapply(), and connect in each",
-         "ForkedProcess")
+    fail(paste0("this R is a fork of one that uses Python, which ends there: use parallel::makeCluster() in place of ",
+                "mclapply(), and connect in each"), "ForkedProcess")
   }
 }
 
 # Python's objects do not outlive their R, be they saved or not.
 check_alive <- function(object, kind) {
-  if (reticulate::py_is_null_xptr(object)) fail(paste0("this ", kind, " is of an R that has ended: make another"), "InvalidArgument")
+  if (reticulate::py_is_null_xptr(object)) wrong("this ", kind, " is of an R that has ended: make another")
   check_process()
 }
 
 start_python <- function() {
   named <- Sys.getenv("RETICULATE_PYTHON", NA)
   if (!is.na(named) && nzchar(named) && named != "managed" && !file.exists(named)) {
-    fail(paste0("RETICULATE_PYTHON names ", named, ", which is not there: name another Python, or none"), "PythonMissing")
+    fail(paste0("RETICULATE_PYTHON names ", named, ", which is not there: name another Python, or none"),
+         "PythonMissing")
   }
   # reticulate 1.28 warns of projects that have nothing to do with it
   found <- tryCatch(suppressWarnings(reticulate::py_available(initialize = TRUE)), error = function(error) FALSE)
@@ -47,8 +48,8 @@ start_python <- function() {
   }
   config <- suppressWarnings(reticulate::py_config())
   if (utils::compareVersion(as.character(config$version), "3.11") < 0) {
-    fail(paste0(config$python, " is Python ", config$version, ", and 3.11 is needed: set RETICULATE_PYTHON to a newer one"),
-         "PythonMissing")
+    fail(paste0(config$python, " is Python ", config$version, ", and 3.11 is needed: ",
+                "set RETICULATE_PYTHON to a newer one"), "PythonMissing")
   }
 }
 

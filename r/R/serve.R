@@ -1,12 +1,13 @@
 SERVE_SECONDS <- 60
+ORDER_SECONDS <- 10
 
 #' Start a server of events
 #'
 #' Runs bridge and Flight server in a process of their own, with a NATS server embedded, so that no terminal is needed.
 #' It ends with R, however that ends. [events_connect()] without an address connects to it.
 #'
-#' @param demo Whether a shop is opened in it, whose orders, users and products change.
-#' @param store The folder that keeps the history; without one it is a temporary one, which goes with R.
+#' @param demo Whether a shop is opened in it, whose orders, users and products change; its first order is waited for.
+#' @param store The folder that keeps the history; without one it is a temporary one, which goes with the server.
 #' @param nats A NATS server to read from, instead of an embedded one.
 #' @param listen Where to answer, `HOST:PORT`; port 0 takes a free one.
 #' @param token What every client must bring.
@@ -21,7 +22,8 @@ SERVE_SECONDS <- 60
 #' events_close(server)
 #' }
 #' @export
-events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.0.0.1:0", token = NULL, rate = 20, seed = 1) {
+events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.0.0.1:0", token = NULL, rate = 20,
+                         seed = 1) {
   check_flag("demo", demo)
   for (name in c("store", "nats", "listen", "token")) {
     check_one_text(name, get(name))
@@ -30,11 +32,11 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
   if (is.null(listen)) listen <- "127.0.0.1:0"
   if (is.null(seed)) seed <- 1
   if (demo && !is.null(nats)) wrong("demo = TRUE opens a shop on an embedded NATS server: leave nats out")
-  if (!is.numeric(rate) || length(rate) != 1 || is.na(rate) || rate <= 0) {
+  if (!is.numeric(rate) || length(rate) != 1 || !is.finite(rate) || rate <= 0) {
     wrong("rate is ", shown(rate), ": events a second are expected, more than 0")
   }
-  if (is.null(store)) store <- tempfile("fraiseql-events-")
-  arguments <- c("--store", path.expand(store), "--listen", listen)
+  # a temporary one is the server's own, and not in tempdir(): a fork of R that ends with q() removes that
+  arguments <- c("--listen", listen, if (!is.null(store)) c("--store", path.expand(store)))
   arguments <- c(arguments, if (is.null(nats)) "--embedded" else c("--nats", nats))
   if (demo) {
     seed <- whole_number("seed", seed, 0)
@@ -49,7 +51,16 @@ events_serve <- function(demo = FALSE, store = NULL, nats = NULL, listen = "127.
   server$url <- wait_until_ready(server)
   state$servers <- c(list(server), state$servers)
   state$tokens[[server$url]] <- token
+  if (demo) wait_for_an_order(server$url)
   structure(server, class = "fraiseql_events_server")
+}
+
+# Of few events a second the first may be no order: the next line may ask for one.
+wait_for_an_order <- function(url) {
+  con <- events_connect(url)
+  on.exit(events_close(con))
+  end <- proc.time()[[3]] + ORDER_SECONDS
+  while (!"Order" %in% events_entities(con)$entity_type && proc.time()[[3]] < end) Sys.sleep(IDLE_SECONDS)
 }
 
 wait_until_ready <- function(server) {

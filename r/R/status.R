@@ -2,8 +2,8 @@
 #'
 #' @param con A connection.
 #' @return `events_status()`: a list of class `fraiseql_events_status`: the state of bridge and log, as the server tells
-#'   it (`state`, `offset`, `lag`, ...). `events_entities()`: a data frame with a row for each entity type: `entity_type`,
-#'   `events` (how many there are), `first` and `last` (their times, UTC).
+#'   it (`state`, `offset`, `lag`, ...). `events_entities()`: a data frame with a row for each entity type:
+#'   `entity_type`, `events` (how many there are), `first` and `last` (their times, UTC).
 #' @export
 events_status <- function(con) {
   check_connection(con)
@@ -23,6 +23,9 @@ events_entities <- function(con) {
 print.fraiseql_events_status <- function(x, ...) {
   simple <- x[vapply(x, function(value) is.atomic(value) && length(value) == 1, NA)]
   width <- max(nchar(names(simple)))
-  for (name in names(simple)) cat(formatC(name, width = -width), " ", if (is.numeric(simple[[name]])) grouped(simple[[name]]) else format(simple[[name]]), "\n", sep = "")
+  for (name in names(simple)) {
+    value <- simple[[name]]
+    cat(formatC(name, width = -width), " ", if (is.numeric(value)) grouped(value) else format(value), "\n", sep = "")
+  }
   invisible(x)
 }

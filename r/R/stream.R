@@ -14,6 +14,7 @@ IDLE_SECONDS <- 0.02
 #' @param payload `TRUE` turns the fields of `data` into columns, whose types are found in a sample; a named vector such
 #'   as `c(total = "double", "items[].sku" = "character")` names fields and their types (`"double"`, `"integer"`,
 #'   `"integer64"`, `"character"`, `"logical"`, `"POSIXct"`, `"Date"`). A value that does not fit is `NA`, and counted.
+#'   With `follow = TRUE` the sample is what is there when the first event has come.
 #' @param ... Must be empty; the options behind it are named in full.
 #' @return `events_stream()`: a stream that has asked for nothing yet. Its `offset` and `history`, given to another
 #'   stream as `after_offset` and `history`, are where that goes on. `events_next()`: the next batch as a data frame;
@@ -35,6 +36,9 @@ events_stream <- function(con, entity, start = NULL, end = NULL, ..., limit = NU
   check_connection(con)
   check_no_more(...)
   if (missing(entity)) wrong("no entity type is named: write one such as \"Order\" behind con, or \"*\" for all")
+  if (inherits(entity, "AsIs") && identical(as.character(entity), "*")) {
+    wrong("the entity type named * can be asked for by events_ticket() only: read \"*\" and keep its rows")
+  }
   ticket <- events_ticket(entity, start, end, limit, columns, event_types, after_offset, history, batch_size,
                           compression, follow)
   reading <- answered(bridge()$read(con$client, ticket, payload_types(payload), con$bigint), con$url)
@@ -48,7 +52,10 @@ events_stream <- function(con, entity, start = NULL, end = NULL, ..., limit = NU
   stream$rows <- 0
   owner <- Sys.getpid()
   reg.finalizer(stream, function(stream) {
-    if (!stream$closed && Sys.getpid() == owner) try(stream$reading$close(), silent = TRUE)
+    if (!stream$closed && Sys.getpid() == owner) {
+      try(stream$reading$close(), silent = TRUE)
+      warn_of_misfits(stream)
+    }
   })
   structure(stream, class = "fraiseql_events_stream")
 }
@@ -81,6 +88,7 @@ events_next <- function(stream, wait = Inf) {
 #' @export
 events_each <- function(stream, f) {
   check_stream(stream)
+  if (missing(f)) wrong("f is missing: a function is expected, such as function(batch) print(nrow(batch))")
   if (!is.function(f)) wrong("f is ", shown(f), ": a function is expected, such as function(batch) print(nrow(batch))")
   on.exit(if (!stream$closed) events_close(stream))
   while (!stream$closed && !is.null(batch <- events_next(stream))) {
@@ -147,6 +155,7 @@ warn_of_misfits <- function(stream) {
 }
 
 check_stream <- function(stream) {
+  if (missing(stream)) wrong("stream is missing: ask for one, with stream <- events_stream(con, \"Order\")")
   if (!inherits(stream, "fraiseql_events_stream")) {
     wrong("stream is ", shown(stream), ": a stream is expected, from events_stream()")
   }
@@ -156,7 +165,7 @@ check_stream <- function(stream) {
 
 check_no_more <- function(...) {
   if (...length() > 0) {
-    names <- names(list(...))
+    names <- names(match.call(expand.dots = FALSE)$...)
     known <- setdiff(names(formals(events_stream)), c("con", "..."))
     if (is.null(names) || !nzchar(names[1])) {
       wrong("there is an argument too many after end: the options are named, such as limit = 100")
@@ -173,14 +182,16 @@ payload_types <- function(payload) {
   if (is.null(names(types)) || any(!nzchar(names(types)))) {
     wrong("payload is ", shown(payload), ": TRUE, or fields with their types such as c(total = \"double\")")
   }
-  for (type in types) check_choice("a type of payload", type, known)
+  if (anyDuplicated(names(types))) wrong("payload names ", names(types)[anyDuplicated(names(types))], " twice")
+  for (path in names(types)) check_choice(paste("the type of", path), types[[path]], known)
   types
 }
 
 #' @export
 format.fraiseql_events_stream <- function(x, ...) {
   state <- if (x$ended) "read" else if (x$closed) "closed" else x$state
-  place <- if (is.null(x$offset)) "nothing yet" else paste0(grouped(x$rows), " events, up to offset ", grouped(x$offset))
+  so_far <- paste0(grouped(x$rows), " events, up to offset ", if (!is.null(x$offset)) grouped(x$offset))
+  place <- if (is.null(x$offset)) "nothing yet" else so_far
   paste0("<fraiseql_events stream ", x$ticket, ": ", state, ", ", place, ">")
 }
 

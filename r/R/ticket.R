@@ -7,8 +7,8 @@ MOST_INTEGER <- "9223372036854775807"
 #' events_ticket("Order"))` takes it as it is.
 #'
 #' @param entity An entity type such as `"Order"`; `"*"` is all. An entity type that is itself named `*` is `I("*")`.
-#' @param start,end The first and the last moment wanted, as a Date, a POSIXct or text (RFC 3339); without an offset text
-#'   is UTC. An end that is a date includes that whole day (UTC), one that is a time is excluded.
+#' @param start,end The first and the last moment wanted, as a Date, a POSIXct or text (RFC 3339); without an offset
+#'   text is UTC. An end that is a date includes that whole day (UTC), one that is a time is excluded.
 #' @param limit The most events wanted.
 #' @param columns Only these columns, in this order; `"offset"` may be one.
 #' @param event_types Only events of these types.
@@ -89,7 +89,8 @@ check_columns <- function(columns) {
   check_texts("columns", columns)
   for (column in columns) {
     if (!column %in% COLUMNS) {
-      wrong("there is no column ", shown(column), near(column, COLUMNS), "; there are ", paste(COLUMNS, collapse = ", "))
+      there <- paste(COLUMNS, collapse = ", ")
+      wrong("there is no column ", shown(column), near(column, COLUMNS), "; there are ", there)
     }
   }
   if (anyDuplicated(columns)) wrong("columns names one column twice")
@@ -115,15 +116,21 @@ check_flag <- function(name, value) {
 # A whole number as its digits: R's own numbers do not reach all of 64 bits.
 whole_number <- function(name, value, least, most = Inf) {
   if (is.null(value)) return(NULL)
-  range <- paste0(": it must be a whole number from ", least, " to ", if (is.finite(most)) format(most, scientific = FALSE) else MOST_INTEGER)
-  if (length(value) != 1 || is.list(value) || is.na(value) || is.logical(value)) wrong(name, " is ", shown(value), range)
+  given <- value
+  largest <- if (is.finite(most)) format(most, scientific = FALSE) else MOST_INTEGER
+  range <- paste0(": it must be a whole number from ", least, " to ", largest)
+  if (length(value) != 1 || !is.atomic(value) || is.na(value) || is.logical(value) || is.factor(value)) {
+    wrong(name, " is ", shown(value), range)
+  }
   if (is.numeric(value) && !inherits(value, "integer64")) {
     if (!is.finite(value) || value != floor(value)) wrong(name, " is ", shown(value), range)
-    if (abs(value) > 2^53) wrong(name, " is beyond 2^53, where R's numbers have gaps: write it as text, \"", MOST_INTEGER, "\"")
+    if (abs(value) > 2^53 && !is.finite(most)) {
+      wrong(name, " is beyond 2^53, where R's numbers have gaps: write it as text, such as \"", MOST_INTEGER, "\"")
+    }
     value <- sprintf("%.0f", value)
   }
   digits <- as.character(value)
-  if (!grepl("^-?[0-9]{1,19}$", digits) || !is_between(digits, least, most)) wrong(name, " is ", shown(value), range)
+  if (!grepl("^-?[0-9]{1,19}$", digits) || !is_between(digits, least, most)) wrong(name, " is ", shown(given), range)
   digits <- sub("^(-?)0+([0-9])", "\\1\\2", digits)
   if (digits == "-0") "0" else digits
 }

@@ -37,10 +37,13 @@ is_before <- function(start, end) {
 moment_of <- function(which, value) {
   if (is.null(value)) return(NULL)
   if (inherits(value, "POSIXlt")) value <- as.POSIXct(value)
+  if (length(value) == 1 && is.atomic(value) && is.na(value)) {
+    wrong(which, " is NA: leave it out for a range that is open there")
+  }
+  if (is.factor(value)) wrong(which, " is ", shown(value), ": as.character() makes text of a factor")
   if (length(value) != 1 || !(is.character(value) || inherits(value, c("Date", "POSIXct")))) {
     wrong(which, " is ", shown(value), ": one Date, POSIXct or text is expected, ", EXAMPLES)
   }
-  if (is.na(value)) wrong(which, " is NA: leave it out for a range that is open there")
   moment <- if (inherits(value, "Date")) {
     moment_of_date(value)
   } else if (inherits(value, "POSIXct")) {
@@ -82,7 +85,8 @@ moment_of_text <- function(which, text) {
   leap <- clock[3] == 60
   zone <- zone_seconds(parts[7])
   seconds <- clock[1] * 3600 + clock[2] * 60 + clock[3] - zone
-  if (is.na(day) || is.na(zone) || clock[1] > 23 || clock[2] > 59 || clock[3] > 60 || (leap && seconds %% DAY_SECONDS != 0)) {
+  exists <- clock[1] <= 23 && clock[2] <= 59 && clock[3] <= 60 && !is.na(zone) && !is.na(day)
+  if (!exists || (leap && seconds %% DAY_SECONDS != 0)) {
     wrong(which, " ", shown(text), " is not a time that exists")
   }
   fraction <- if (leap) 0 else as.numeric(substr(paste0(parts[6], "000000"), 1, 6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -80,17 +81,53 @@ os.kill(os.getpid(), 9)
     fork.kill()
 
 
-def test_a_service_beside_that_does_not_end_is_ended() -> None:
+def test_a_service_beside_that_does_not_end_is_ended_and_its_own_folder_removed() -> None:
     code = """
 import signal, threading, time
+from contextlib import ExitStack
 from fraiseql_events.jupyter import beside
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 beside.END_SECONDS = 1
-threading.Thread(target=beside._end_with_the_kernel, daemon=True).start()
+own = ExitStack()
+own.callback(print, "removed", flush=True)
+threading.Thread(target=beside._end_with_the_kernel, args=[own], daemon=True).start()
 time.sleep(60)
 """
-    ended = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, timeout=30, check=False)
-    assert ended.returncode == 1
+    ended = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, b"removed\n")
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["temporary", "named"])
+def test_a_store_beside_is_removed_at_the_end_where_nobody_named_it(tmp_path: Path, named: bool) -> None:
+    store = ["--store", str(tmp_path / "fraiseql-events-mine")] if named else []
+    with subprocess.Popen(
+        [sys.executable, "-m", "fraiseql_events.jupyter.beside", "--embedded", "--listen", "127.0.0.1:0", *store],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith(b"ready ")
+        (folder,) = tmp_path.glob("fraiseql-events-*")
+        assert (folder / "nats").is_dir()
+        program.stdin.close()  # as the system does when the one that started it is killed
+        assert program.wait(30) == 0
+    assert folder.exists() == named
+
+
+def test_a_start_beside_that_is_ended_leaves_no_folder(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "fraiseql_events.jupyter.beside", "--embedded", "--listen", "127.0.0.1:0"],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as program:
+        until(lambda: list(tmp_path.glob("fraiseql-events-*")))
+        program.terminate()
+        assert program.wait(30) == 0
+    assert list(tmp_path.glob("fraiseql-events-*")) == []
 
 
 def test_a_shop_that_opens_anew_goes_on_with_new_orders(tmp_path: Path) -> None:

@@ -39,9 +39,11 @@ hard_events <- function() {
     event_type = c("Order.Created", "Order.Created", "Order.Changed", "Order.Changed", "Order.Deleted", "User.Created"),
     timestamp = c("2026-01-31T12:00:00.123456Z", "1970-01-01T00:00:00.000001Z", "1969-12-31T23:59:59.999999Z",
                   "9999-12-31T23:59:59Z", "2026-02-28T23:59:59.999999Z", "2026-03-01T00:00:00Z"),
-    data = c("{\"total\": 12.5, \"paid\": true, \"number\": 9007199254740993, \"items\": [{\"sku\": \"a\"}, {\"sku\": \"b\"}]}",
+    data = c(paste0("{\"total\": 12.5, \"paid\": true, \"number\": 9007199254740993, ",
+                    "\"items\": [{\"sku\": \"a\"}, {\"sku\": \"b\"}]}"),
              "{\"total\": 0.1, \"paid\": false, \"number\": -9223372036854775807, \"items\": []}",
-             "{\"total\": null, \"paid\": null, \"number\": 1}", "{}", "[1, 2.50, \"\u00e9\"]", "{\"name\": \"Zo\u00eb\"}"),
+             "{\"total\": null, \"paid\": null, \"number\": 1}", "{}", "[1, 2.50, \"\u00e9\"]",
+             "{\"name\": \"Zo\u00eb\"}"),
     user_id = c(NA, "u", NA, "", "null", "NA"), stringsAsFactors = FALSE
   )
 }
@@ -53,7 +55,8 @@ publish_from_python <- function(url, events) {
     user <- if (is.na(event$user_id)) "null" else jsonlite::toJSON(event$user_id, auto_unbox = TRUE)
     text <- lapply(event[c("entity_id", "entity_type", "event_type", "timestamp")], jsonlite::toJSON, auto_unbox = TRUE)
     sprintf(
-      "{\"id\":\"e%d\",\"entity_id\":%s,\"entity_type\":%s,\"event_type\":%s,\"timestamp\":%s,\"data\":%s,\"user_id\":%s,\"org_id\":null}",
+      paste0("{\"id\":\"e%d\",\"entity_id\":%s,\"entity_type\":%s,\"event_type\":%s,\"timestamp\":%s,",
+             "\"data\":%s,\"user_id\":%s,\"org_id\":null}"),
       row, text$entity_id, text$entity_type, text$event_type, text$timestamp, event$data, user
     )
   }, "")
@@ -89,14 +92,14 @@ micros <- function(times) sprintf("%.0f", round(as.numeric(times) * 1e6))
 
 one_event <- function(entity_type, entity_id) {
   data.frame(
-    event_id = paste0(entity_type, "-", entity_id), event_type = paste0(entity_type, ".Created"), entity_type = entity_type,
-    entity_id = entity_id, timestamp = as.POSIXct("2026-01-01 12:00:00", tz = "UTC") + seq_along(entity_id) / 1000,
-    data = "{}"
+    event_id = paste0(entity_type, "-", entity_id), event_type = paste0(entity_type, ".Created"),
+    entity_type = entity_type, entity_id = entity_id,
+    timestamp = as.POSIXct("2026-01-01 12:00:00", tz = "UTC") + seq_along(entity_id) / 1000, data = "{}"
   )
 }
 
-# Another R, with the package as it is tested here, that is told the lines of a script as a person types them; its process
-# id. Where nobody sits before it, R ends at an interrupt that comes while reticulate asks whether there is one.
+# Another R, with the package as it is tested here, that is told the lines of a script as a person types them; its
+# process id. Where nobody sits before it, R ends at an interrupt that comes while reticulate asks whether there is one.
 background <- function(script, output) {
   folder <- dirname(getNamespaceInfo("fraiseqlevents", "path"))
   pid_file <- tempfile()

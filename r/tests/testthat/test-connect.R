@@ -40,6 +40,9 @@ test_that("what is asked wrongly is one sentence", {
   expect_snapshot(error = TRUE, events_connect("grpc+tls://localhost:1", tls_roots = "no file"))
   expect_snapshot(error = TRUE, events_connect(token = 1))
   expect_snapshot(error = TRUE, events_close(1))
+  expect_snapshot(error = TRUE, events_connect("grpc://localhost:99999"))
+  expect_snapshot(error = TRUE, events_connect(as.Date("2026-01-01")))
+  expect_error(events_connect(bigint = NA_character_), "^bigint is NA: it must be", class = "InvalidArgument")
 })
 
 test_that("a connection may be closed twice, and used again", {
@@ -48,4 +51,17 @@ test_that("a connection may be closed twice, and used again", {
   events_status(con)
   events_close(events_close(con))
   expect_s3_class(events_status(con), "fraiseql_events_status")
+})
+
+test_that("where the first argument is missing a sentence says how to have one", {
+  for (call in list(events_read, events_stream, events_status, events_entities, events_publish)) {
+    expect_error(call(), "^con is missing: connect first, with con <- events_connect\\(\\)$", class = "InvalidArgument")
+  }
+  expect_error(events_next(), "^stream is missing: ask for one", class = "InvalidArgument")
+  expect_error(events_each(), "^stream is missing: ask for one", class = "InvalidArgument")
+  expect_error(events_close(), "^x is missing: a connection", class = "InvalidArgument")
+  con <- a_server()
+  expect_error(events_publish(con), "^data is missing: a data frame", class = "InvalidArgument")
+  expect_error(events_read(con), "^no entity type is named", class = "InvalidArgument")
+  expect_error(events_each(events_stream(con, "Order")), "^f is missing: a function", class = "InvalidArgument")
 })

@@ -30,15 +30,18 @@ test_that("a frame that is wrong publishes nothing, and says why", {
 
 test_that("R's values become the JSON that they look like", {
   time <- as.POSIXct("2026-01-01 12:00:00.25", tz = "Europe/Paris")
-  expect_identical(json_text(list(p = time, l = as.POSIXlt(time))), "{\"p\":\"2026-01-01T11:00:00.250000Z\",\"l\":\"2026-01-01T11:00:00.250000Z\"}")
+  expect_identical(json_text(list(p = time, l = as.POSIXlt(time))),
+                   "{\"p\":\"2026-01-01T11:00:00.250000Z\",\"l\":\"2026-01-01T11:00:00.250000Z\"}")
   frame <- data.frame(x = 1)
   frame$l <- list(1:3)
   frame$n <- data.frame(p = 0.1)
   frame$e <- list(NULL)
   expect_identical(json_of_each(frame), "{\"x\":1,\"l\":[1,2,3],\"n\":{\"p\":0.1},\"e\":null}")
   expect_identical(json_text(c(a = 1, b = NA)), "{\"a\":1,\"b\":null}")
-  expect_identical(json_text(list(d = data.frame(x = c(0.1, 2), y = c("a", NA)))), "{\"d\":[{\"x\":0.1,\"y\":\"a\"},{\"x\":2,\"y\":null}]}")
-  expect_identical(json_text(list(0.1 + 0.2, 1e22, 1 / 3, -Inf, TRUE, "\u00e9\"\n")), "[0.30000000000000004,1e+22,0.33333333333333331,null,true,\"\u00e9\\\"\\n\"]")
+  expect_identical(json_text(list(d = data.frame(x = c(0.1, 2), y = c("a", NA)))),
+                   "{\"d\":[{\"x\":0.1,\"y\":\"a\"},{\"x\":2,\"y\":null}]}")
+  expect_identical(json_text(list(0.1 + 0.2, 1e22, 1 / 3, -Inf, TRUE, "\u00e9\"\n")),
+                   "[0.30000000000000004,1e+22,0.33333333333333331,null,true,\"\u00e9\\\"\\n\"]")
   expect_silent(json_text(list(NaN, NA_real_)))
   expect_identical(json_text(bit64::as.integer64("9007199254740993")), "9007199254740993")
   expect_identical(json_text(list()), "{}")
@@ -49,11 +52,14 @@ test_that("R's values become the JSON that they look like", {
 
 test_that("a column that is no field, or no vector, is refused", {
   con <- a_server()
-  expect_error(events_publish(con, cbind(one_event("Bad", "1"), userid = "u")), "did you mean user_id", class = "InvalidArgument")
+  other <- cbind(one_event("Bad", "1"), userid = "u")
+  expect_error(events_publish(con, other), "did you mean user_id", class = "InvalidArgument")
   expect_error(events_publish(con, one_event("Bad", "1")[-1]), "no column event_id", class = "InvalidArgument")
   bad <- one_event("Bad", "1")
   bad$timestamp <- as.POSIXct(Inf, origin = "1970-01-01", tz = "UTC")
   expect_error(events_publish(con, bad), "infinite", class = "InvalidArgument")
+  large <- transform(one_event("Bad", "1"), entity_id = 2^53 + 2)
+  expect_error(events_publish(con, large), "beyond 2\\^53", class = "InvalidArgument")
   bad <- one_event("Bad", "\xe9\xff")
   expect_error(events_publish(con, bad), "not valid in its encoding", class = "InvalidArgument")
 })

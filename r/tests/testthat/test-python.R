@@ -16,7 +16,8 @@ test_that("a Python without fraiseql-events is one sentence with the command tha
   skip_without_server()
   folder <- tempfile()
   system2(reticulate::py_config()$python, c("-m", "venv", "--without-pip", folder))
-  said <- in_another_r("events_connect()", paste0("RETICULATE_PYTHON=", file.path(folder, "bin", "python")), "PYTHONPATH=")
+  python <- paste0("RETICULATE_PYTHON=", file.path(folder, "bin", "python"))
+  said <- in_another_r("events_connect()", python, "PYTHONPATH=")
   expect_match(said, "^the Python package [a-z-]+ is missing from .*: install it with reticulate::py_install")
 })
 
@@ -27,10 +28,32 @@ test_that("tickets need no Python", {
 test_that("a fork, and what was saved, is told in a sentence", {
   con <- a_server()
   skip_on_os("windows")
-  said <- parallel::mclapply(1:2, function(each) tryCatch(nrow(events_read(con, "Order")), error = conditionMessage), mc.cores = 2)[[1]]
+  count <- function(each) tryCatch(nrow(events_read(con, "Order")), error = conditionMessage)
+  said <- parallel::mclapply(1:2, count, mc.cores = 2)[[1]]
   expect_match(said, "^this R is a fork")
   expect_gt(nrow(events_read(con, "Order")), 0)
   path <- tempfile()
   saveRDS(con, path)
   expect_error(events_read(readRDS(path), "Order"), "of an R that has ended", class = "InvalidArgument")
+})
+
+test_that("a fork that ends takes neither a stream nor a server with it", {
+  skip_without_server()
+  skip_on_os("windows")
+  # in another R, for a fork that ends with q() takes tempdir() with it
+  said <- in_another_r("{
+    server <- events_serve()
+    con <- events_connect()
+    event <- function(id) data.frame(event_id = id, event_type = 'x', entity_type = 'Order', entity_id = id,
+                                     timestamp = Sys.time(), data = '{}')
+    stream <- events_stream(con, 'Order', follow = TRUE)
+    events_publish(con, event('first'))
+    seen <- events_next(stream, wait = 20)$entity_id
+    fork <- parallel::mcparallel({ rm(stream); gc(); q('no') })
+    suppressWarnings(parallel::mccollect(fork))
+    events_publish(con, event('second'))
+    seen <- c(seen, events_next(stream, wait = 20)$entity_id, events_status(con)$state, server$process$running())
+    c(seen, dir.exists(events_status(con)$store), dir.exists(tempdir()))
+  }")
+  expect_identical(said, "first second live TRUE TRUE FALSE")
 })

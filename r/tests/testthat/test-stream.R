@@ -1,6 +1,6 @@
 test_that("a stream gives every event once, and NULL at its end", {
   con <- a_server()
-  stream <- events_stream(con, "*", batch_size = 2, columns = "offset")
+  stream <- events_stream(con, "*", limit = 500, batch_size = 2, columns = "offset")
   offsets <- numeric()
   while (!is.null(batch <- events_next(stream))) {
     expect_lte(nrow(batch), 2)
@@ -44,6 +44,60 @@ test_that("events_each calls with each batch, and ends when it is told to", {
   expect_identical(calls, 1)
 })
 
+test_that("a follow that finds its types waits for the first event, and takes them from it", {
+  con <- a_server()
+  stream <- events_stream(con, "Typed", follow = TRUE, payload = TRUE)
+  on.exit(events_close(stream))
+  expect_warning(empty <- events_next(stream, wait = 3), "no events of 'Typed'")
+  expect_identical(names(empty), setdiff(COLUMNS, "offset"))
+  expect_null(stream$offset)
+  first <- one_event("Typed", "first")
+  first$data <- "{\"total\": 1.5}"
+  events_publish(con, first)
+  expect_identical(events_next(stream, wait = 10)$total, 1.5)
+  first$event_id <- "second"
+  events_publish(con, first)
+  expect_identical(events_next(stream, wait = 10)$total, 1.5)
+  expect_identical(stream$rows, 2)
+})
+
+test_that("what does not fit is told of wherever a stream ends", {
+  con <- a_server()
+  ask <- function() events_stream(con, "Order", batch_size = 2, payload = c(paid = "double"), columns = "offset")
+  expect_warning(events_each(ask(), function(batch) FALSE), "of paid 2 values do not fit")
+  expect_error(expect_warning(events_each(ask(), function(batch) stop("enough")), "of paid 2 values"), "enough")
+  stream <- ask()
+  events_next(stream)
+  expect_warning(events_close(stream), "of paid 2 values do not fit")
+  expect_silent(events_close(stream))
+  stream <- ask()
+  events_next(stream)
+  stream$reading$take(stream$step, 1L, 1) # a step that R knows nothing of, as when it was interrupted
+  expect_warning(events_each(stream, function(batch) NULL), "of paid 2 values do not fit")
+})
+
+test_that("a stream that nobody holds any more is ended, and what did not fit is told of", {
+  con <- a_server()
+  script <- tempfile(fileext = ".R")
+  output <- tempfile()
+  writeLines(c(
+    "library(fraiseqlevents)",
+    sprintf("con <- events_connect('%s')", con$url),
+    "stream <- events_stream(con, 'Order', follow = TRUE, payload = c(paid = 'double'))",
+    "invisible(events_next(stream, wait = 10))",
+    "before <- events_status(con)$streams",
+    "rm(stream)",
+    "invisible(gc())",
+    "for (each in 1:100) if ((after <- events_status(con)$streams) == before) Sys.sleep(0.1) else break",
+    "cat('ended', before - after, '\\n')"
+  ), script)
+  background(script, output)
+  wait_until(function() any(grepl("^ended", readLines(output, warn = FALSE))), 40)
+  expect_match(readLines(output), "^ended 1", all = FALSE)
+  expect_match(readLines(output), "of paid 2 values do not fit", all = FALSE)
+  expect_no_match(readLines(output), "Python|Traceback|ResourceWarning")
+})
+
 test_that("an interrupt takes nothing of a stream", {
   con <- a_server()
   script <- tempfile(fileext = ".R")
@@ -70,6 +124,21 @@ test_that("an interrupt takes nothing of a stream", {
   }
   wait_until(function() any(grepl("^seen", readLines(output, warn = FALSE))), 60)
   expect_match(readLines(output), "^seen TRUE 300 0 FALSE", all = FALSE)
+})
+
+test_that("an interrupt goes to no thread of a stream's", {
+  con <- a_server()
+  skip_on_os(c("windows", "mac"))
+  before <- list.files("/proc/self/task")
+  stream <- events_stream(con, "Order", follow = TRUE)
+  on.exit(events_close(stream))
+  events_next(stream, wait = 10)
+  blocked <- vapply(setdiff(list.files("/proc/self/task"), before), function(thread) {
+    masks <- tryCatch(readLines(file.path("/proc/self/task", thread, "status")), error = function(gone) "SigBlk: 2")
+    strtoi(substring(grep("^SigBlk", masks, value = TRUE), nchar(masks[startsWith(masks, "SigBlk")])), 16L)
+  }, 0L)
+  expect_gt(length(blocked), 0)
+  expect_identical(unname(bitwAnd(blocked, 2L)), rep(2L, length(blocked))) # SIGINT is the second
 })
 
 test_that("a stream outlives its server", {
@@ -100,6 +169,8 @@ test_that("what is asked wrongly is one sentence", {
   expect_snapshot(error = TRUE, events_stream("con", "Order"))
   expect_snapshot(error = TRUE, events_stream(con, "Order", payload = "total"))
   expect_snapshot(error = TRUE, events_stream(con, "Order", payload = c(total = "float")))
+  expect_snapshot(error = TRUE, events_stream(con, "Order", payload = list(total = "double", total = "integer")))
+  expect_snapshot(error = TRUE, events_stream(con, I("*")))
   expect_snapshot(error = TRUE, events_next("stream"))
   expect_snapshot(error = TRUE, events_next(events_stream(con, "Order"), wait = -1))
 })
