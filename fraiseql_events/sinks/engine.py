@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import re
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import pyarrow as pa
 
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, SinkError, SinkUnavailable
 from fraiseql_events.sinks.address import Address
+from fraiseql_events.sinks.spool import Spool
 from fraiseql_events.sinks.trouble import no_clickhouse, trouble
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 
 CONNECT_SECONDS: Final = 10
-#: What a block is sent in.
-BATCH_ROWS: Final = 10_000
 #: A block takes a second or two; a server that takes so long for one is taken for dead.
 ANSWER_SECONDS: Final = 120
 #: When the sink is to end, an answer is waited for so long; what is not answered is completed at the next start.
@@ -79,19 +75,29 @@ class Engine(Closing):
             lambda client: [tuple(row) for row in client.query(query, parameters=parameters or None).result_rows]
         )
 
-    def insert(self, table: str, batches: Sequence[pa.RecordBatch], token: str) -> None:
-        """Inserts batches of one schema as one block, which a table that remembers its token takes once."""
+    @property
+    def compression(self) -> Literal["lz4"] | None:
+        """How a block is compressed on its way."""
+        return None if self.address.embedded else "lz4"
+
+    def insert_rows(self, table: str, rows: pa.Table, token: str) -> None:
+        """Inserts a few rows as one block, which a table that remembers its token takes once."""
+        with Spool(self.compression) as spool:
+            for batch in rows.to_batches():
+                spool.add(batch)
+            spool.finish()
+            self.insert(table, spool, token)
+
+    def insert(self, table: str, spool: Spool, token: str) -> None:
+        """Inserts what is in a spool as one block, which a table that remembers its token takes once."""
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
-        names = batches[0].schema.names
 
         def send(client: Client) -> None:
             if self.address.embedded:
-                with _arrow_file(batches) as path:
-                    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
-                    source = f"FROM INFILE '{quoted}' FORMAT ArrowStream"
-                    client.command(f"INSERT INTO {table} ({', '.join(names)}) {source}", settings=settings)
+                source = f"FROM INFILE '{spool.path}' FORMAT ArrowStream"
+                client.command(f"INSERT INTO {table} ({', '.join(spool.names)}) {source}", settings=settings)
                 return
-            said = client.raw_insert(table, names, _arrow_stream(batches), settings=settings, fmt="ArrowStream")
+            said = client.raw_insert(table, spool.names, spool.pieces(), settings=settings, fmt="ArrowStream")
             if not said.query_id():
                 raise no_clickhouse(self.address.shown, "it does not say that it has taken a block")
 
@@ -185,37 +191,3 @@ def _driver() -> ModuleType:
 def _is_not_ours(record: logging.LogRecord) -> bool:
     """What goes wrong with a connection of ours we tell ourselves, in a sentence."""
     return record.threadName != _ASKING or record.levelno < logging.WARNING
-
-
-@contextlib.contextmanager
-def _arrow_file(batches: Sequence[pa.RecordBatch]) -> Iterator[str]:
-    """A temporary file of batches in Arrow's format."""
-    with tempfile.TemporaryDirectory(prefix="fraiseql-events-") as folder:
-        path = f"{folder}/block.arrows"
-        with pa.OSFile(path, "wb") as target, pa.ipc.new_stream(target, batches[0].schema) as writer:
-            for batch in _cut(batches):
-                writer.write_batch(batch)
-        yield path
-
-
-def _arrow_stream(batches: Sequence[pa.RecordBatch]) -> Generator[bytes, None, None]:
-    """The same as pieces to be sent, compressed. They can be read once: nothing is sent twice behind our back."""
-    piece = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.ipc.new_stream(piece, batches[0].schema, options=options) as writer:
-        for batch in _cut(batches):
-            writer.write_batch(batch)
-            yield piece.getvalue()
-            piece.seek(0)
-            piece.truncate()
-    yield piece.getvalue()
-
-
-def _cut(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of one size, however they came.
-
-    ClickHouse recognises a block by its batches: the same rows, cut otherwise, would be another one.
-    """
-    rows = pa.Table.from_batches(batches)
-    for start in range(0, rows.num_rows, BATCH_ROWS):
-        yield from rows.slice(start, BATCH_ROWS).combine_chunks().to_batches()

@@ -87,10 +87,8 @@ class Positions:
         written = replace(position, number=position.number + 1)
         values = (getattr(written, name) for name in _SCHEMA.names[:6])
         row = [*values, self._sink, datetime.now(UTC)]
-        batch = pa.RecordBatch.from_arrays(
-            [pa.array([value], field.type) for value, field in zip(row, _SCHEMA, strict=True)], schema=_SCHEMA
-        )
-        self._engine.insert(self._table, [batch], f"position {written.number}")
+        rows = pa.table([[value] for value in row], schema=_SCHEMA)
+        self._engine.insert_rows(self._table, rows, f"position {written.number}")
         columns = ", ".join(["sink", *_SCHEMA.names[:6]])
         query = f"SELECT {columns} FROM {self._table} ORDER BY number DESC LIMIT 1"  # noqa: S608 - our names
         ((sink, *found),) = self._engine.ask(query)

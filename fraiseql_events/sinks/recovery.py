@@ -32,15 +32,15 @@ def complete(engine: Engine, tables: Tables, opened: Opened, position: Position,
     is not there, so the offsets are looked at again, and after them the counts.
     """
     _wait_for_inserts(engine, tables)
-    events = pa.Table.from_batches(block.batches)
+    events = block.spool.table()
     times = pc.min_max(events["timestamp"].cast(pa.int64()))
     low, high = times["min"].as_py(), times["max"].as_py()
     missing = _missing(engine, tables, events, (low, high))
     if missing.num_rows:
-        engine.insert(tables.events, missing.to_batches(), position.token)
+        engine.insert_rows(tables.events, missing, position.token)
         rest = _missing(engine, tables, _young(missing, opened), (low, high))
         if rest.num_rows:
-            engine.insert(tables.events, rest.to_batches(), f"{position.token} rest {position.number}")
+            engine.insert_rows(tables.events, rest, f"{position.token} rest {position.number}")
     if opened.keeps_all:
         for counts in opened.counts:
             _correct(engine, tables, counts, low, high)

@@ -37,7 +37,7 @@ class Work:
         sink: which sink this is.
         follow: whether it goes on with what arrives.
         stopped: whether it should end.
-        opened: is told that the tables are open.
+        opened: is told that both sides have answered.
         note: is told how many events more are in ClickHouse, and the offset that they reach.
     """
 
@@ -71,12 +71,14 @@ class Session:
         """Does it."""
         work = self._work
         self._opened = open_tables(self._engine, work.tables, work.entity, work.sink)
-        work.opened()
         self._position = before = self._opened.position or Position(0, work.entity, "", -1, -1, 0)
         try:
-            with self._stream(before.offset, before.history, follow=work.follow) as stream:
-                collector = Collector(before.offset)
+            with (
+                self._stream(before.offset, before.history, follow=work.follow) as stream,
+                Collector(before.offset, self._engine.compression) as collector,
+            ):
                 self._wait_for_answer(stream, collector)
+                work.opened()
                 if before.events and not work.stopped():
                     self._complete(before)
                 if not work.stopped():
@@ -98,23 +100,26 @@ class Session:
 
     def _complete(self, position: Position) -> None:
         """The last block, of which nobody knows whether all of it is there."""
-        wanted = Collector(position.after_offset)
         history, _, _ = position.history.partition(".")
-        with self._stream(position.after_offset, history, follow=self._work.follow, limit=position.events) as stream:
+        with (
+            self._stream(position.after_offset, history, follow=self._work.follow, limit=position.events) as stream,
+            Collector(position.after_offset, self._engine.compression) as wanted,
+        ):
             while not stream.ended and not self._work.stopped():
                 self._read(stream, wanted)
-        if self._work.stopped():
-            return
-        if wanted.rows < position.events:
-            raise ServerUnavailable(f"the server has not come to offset {position.offset} again, as it had before")
-        block = wanted.take()
-        if (block.offset, block.events) != (position.offset, position.events):
-            raise SinkError(
-                f"the server has other events up to offset {position.offset} than {self._work.tables.events} was "
-                "filled with: name another table"
-            )
-        self._position = self._opened.positions.write(position)
-        complete(self._engine, self._work.tables, self._opened, self._position, block)
+            if self._work.stopped():
+                return
+            if wanted.rows < position.events:
+                raise ServerUnavailable(f"the server has not come to offset {position.offset} again, as it had before")
+            block = wanted.take()
+        with block.spool:
+            if (block.offset, block.events) != (position.offset, position.events):
+                raise SinkError(
+                    f"the server has other events up to offset {position.offset} than {self._work.tables.events} was "
+                    "filled with: name another table"
+                )
+            self._position = self._opened.positions.write(position)
+            complete(self._engine, self._work.tables, self._opened, self._position, block)
 
     def _stream(
         self, after: int, history: str, *, follow: bool, limit: int | None = None
@@ -144,7 +149,7 @@ class Session:
             self._look()
             if self._insert is None and collector.is_due(ended=stream.ended):
                 self._begin(collector.take())
-            elif self._insert is None and collector.is_empty:
+            elif self._insert is None and not collector.rows:
                 if stream.offset is not None:
                     self._work.note(0, max(stream.offset, self._position.offset))
                 if stream.ended:
@@ -210,9 +215,10 @@ class _Insert(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Inserts it."""
+        """Inserts it, and drops it: what is not in the table then is asked of the server again."""
         try:
-            self.position = self._positions.write(self.position)
-            self._engine.insert(self._table, self._block.batches, self.position.token)
+            with self._block.spool as spool:
+                self.position = self._positions.write(self.position)
+                self._engine.insert(self._table, spool, self.position.token)
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self.error = error

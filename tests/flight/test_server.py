@@ -184,7 +184,7 @@ def test_every_entity_type_is_a_flight_that_can_be_asked_for(filled: Fill, conne
 
 def test_the_actions_answer_with_json(filled: Fill, connect: Connect) -> None:
     client = connect(filled(an_event(), b"bad", b"\xff\x00"))
-    assert [action.type for action in client.list_actions()] == ["status", "dead-letters"]
+    assert [action.type for action in client.list_actions()] == ["status", "dead-letters", "sink"]
     (status,) = [json.loads(result.body.to_pybytes()) for result in client.do_action("status")]
     assert status["offset"] == 1
     assert status["dead_letters"] == 2

@@ -1,6 +1,8 @@
-"""Batches are put together to blocks of up to a million rows, or of what came within a second."""
+"""Batches are put together to blocks of up to a million rows: of a second, or of what came while one was inserted."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
@@ -15,24 +17,30 @@ def batch(first: int, rows: int, *, bytes_each: int = 1) -> pa.RecordBatch:
     )
 
 
-def test_what_came_within_a_second_is_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector(-1, None) as collector:
+        yield collector
+
+
+def test_what_came_within_a_second_is_a_block(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(blocks.time, "monotonic", lambda: now[0])
-    collector = Collector(-1)
     assert not collector.is_due(ended=True)
-    collector.add(batch(0, 10), "h")
+    collector.add(batch(0, 10), "one")
     now[0] += 0.9
-    collector.add(batch(10, 5), "h")
+    collector.add(batch(10, 5), "two")
     assert not collector.is_due(ended=False)
     now[0] += 0.1
     assert collector.is_due(ended=False)
     block = collector.take()
-    assert (block.after_offset, block.offset, block.events) == (-1, 14, 15)
-    assert collector.is_empty
+    assert (block.after_offset, block.offset, block.history, block.events) == (-1, 14, "two", 15)
+    assert collector.rows == 0
+    with block.spool as spool:
+        assert spool.table()["offset"].to_pylist() == list(range(15))
 
 
-def test_a_quarter_of_a_million_rows_do_not_wait_for_more() -> None:
-    collector = Collector(-1)
+def test_a_quarter_of_a_million_rows_do_not_wait_for_more(collector: Collector) -> None:
     collector.add(batch(0, 249_999), "h")
     assert not collector.is_due(ended=False)
     collector.add(batch(249_999, 1), "h")
@@ -41,17 +49,22 @@ def test_a_quarter_of_a_million_rows_do_not_wait_for_more() -> None:
 
 
 def test_a_block_has_a_million_rows_at_the_most_and_the_next_begins_behind_it() -> None:
-    collector = Collector(99)
-    for first in range(100, 1_200_100, 300_000):
-        collector.add(batch(first, 300_000), "h")
-    assert collector.is_full
-    block, rest = collector.take(), collector.take()
-    assert (block.after_offset, block.offset, block.events) == (99, 900_099, 900_000)
-    assert (rest.after_offset, rest.offset, rest.events) == (900_099, 1_200_099, 300_000)
+    with Collector(99, None) as collector:
+        first = 100
+        while not collector.is_full:
+            collector.add(batch(first, 9_999), "h")
+            first += 9_999
+        block = collector.take()
+        assert 990_000 < block.events <= 1_000_000
+        assert (block.after_offset, block.offset) == (99, first - 1)
+        collector.add(batch(first, 5), "h")
+        rest = collector.take()
+        assert (rest.after_offset, rest.offset, rest.events) == (first - 1, first + 4, 5)
+        block.spool.close()
+        rest.spool.close()
 
 
-def test_large_events_fill_a_block_sooner() -> None:
-    collector = Collector(-1)
+def test_large_events_fill_a_block_sooner(collector: Collector) -> None:
     for first in range(0, 3_000, 1_000):
         assert not collector.is_full
         collector.add(batch(first, 1_000, bytes_each=100_000), "h")
@@ -59,8 +72,8 @@ def test_large_events_fill_a_block_sooner() -> None:
     assert collector.is_due(ended=False)
 
 
-def test_what_is_there_at_the_end_is_a_block() -> None:
-    collector = Collector(-1)
+def test_what_is_there_at_the_end_is_a_block(collector: Collector) -> None:
     collector.add(batch(5, 1), "h")
     assert collector.is_due(ended=True)
-    assert collector.take().after_offset == -1
+    with collector.take().spool as spool:
+        assert spool.rows == 1

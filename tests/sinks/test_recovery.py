@@ -148,7 +148,7 @@ def test_a_block_is_recognised_by_its_token_though_its_values_differ(service: Se
     with Engine(parse_address(url)) as engine:
         for batch in (some.slice(0, 5), some.slice(5)):
             shifted = batch.set_column(0, "offset", pa.array(range(9_000, 9_005), pa.int64()))
-            engine.insert("default.fraiseql_events", shifted.to_batches(), "a token")
+            engine.insert_rows("default.fraiseql_events", shifted, "a token")
     assert ask("SELECT count() FROM fraiseql_events WHERE offset >= 9000") == [(5,)]
     assert_counts(ask)
 
@@ -160,7 +160,8 @@ def test_a_block_is_recognised_however_its_batches_are_cut(service: Service, url
     shifted = some.set_column(0, "offset", pa.array(range(9_000, 9_010), pa.int64()))
     for size in (3, 10, 1):
         with Engine(parse_address(url)) as engine:
-            engine.insert("default.fraiseql_events", shifted.to_batches(max_chunksize=size), "a token")
+            cut = pa.Table.from_batches(shifted.to_batches(max_chunksize=size))
+            engine.insert_rows("default.fraiseql_events", cut, "a token")
     assert ask("SELECT count() FROM fraiseql_events WHERE offset >= 9000") == [(10,)]
     assert_counts(ask)
 

@@ -1,0 +1,58 @@
+"""A block on its way is a file without a name, in batches of one size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from fraiseql_events import SinkUnavailable
+from fraiseql_events.sinks.spool import BATCH_ROWS, Spool
+
+ROWS = pa.table({"offset": pa.array(range(25_000), pa.int64()), "data": [f"é{number}" for number in range(25_000)]})
+
+
+@pytest.mark.parametrize("compression", [None, "lz4"])
+@pytest.mark.parametrize("size", [1, 7, 333, BATCH_ROWS, 25_000])
+def test_the_same_rows_make_the_same_batches_however_they_came(compression: str | None, size: int) -> None:
+    written = []
+    for chunk in (size, BATCH_ROWS):
+        with Spool(compression) as spool:  # type: ignore[arg-type]
+            for batch in ROWS.slice(0, 300 if size == 1 else 25_000).to_batches(max_chunksize=chunk):
+                spool.add(batch)
+            spool.finish()
+            written.append(list(pa.ipc.open_stream(b"".join(spool.pieces()))))
+            assert spool.table().num_rows == spool.rows
+    assert written[0] == written[1]
+    assert {batch.num_rows for batch in written[0][:-1]} <= {BATCH_ROWS}
+
+
+def test_its_path_is_read_by_this_process_alone_and_it_leaves_nothing(tmp_path: Path) -> None:
+    code = """
+import os, sys, pyarrow as pa
+from fraiseql_events.sinks.spool import Spool
+spool = Spool(None)
+for batch in pa.table({"a": range(100_000)}).to_batches():
+    spool.add(batch)
+spool.finish()
+print(pa.ipc.open_stream(open(spool.path, "rb")).read_all().num_rows, os.listdir(sys.argv[1]), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "100000 []\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_trouble_that_may_pass() -> None:
+    with Spool(None) as spool:
+        spool._file.close()
+        spool._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - the spool closes it
+        with pytest.raises(SinkUnavailable, match="cannot be written to .*: No space left on device"):
+            spool.add(ROWS.to_batches()[0])
