@@ -23,8 +23,8 @@ demo: $(STAMP) ## set up, and show the whole path: a shop's events from NATS to 
 
 test: $(STAMP) ## set up, and run every test
 	scripts/install-r
-	$(BIN)/python -m pytest --ignore tests/faults --ignore tests/browser
-	$(BIN)/python -m pytest -n 3 tests/faults  # most of their time is waiting
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults --ignore tests/browser --ignore tests/sinks
+	$(BIN)/python -m pytest -n 3 tests/faults tests/sinks  # most of their time is waiting
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 60 --ignore notebooks/07_r.ipynb notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser
 	scripts/check-r  # R, its package and its notebook

@@ -29,9 +29,10 @@ def marks(first: int, span: int) -> list[tuple[int, str]]:
 
     Args:
         first: the begin of the range, in microseconds since the epoch.
-        span: its length, in microseconds.
+        span: its length, in microseconds; a second at least.
     """
-    step = next((step for step in _STEPS if span <= _MOST * step), _STEPS[-1])
+    steps = [step for step in _STEPS if 2 * step <= span]  # so that there are two at least
+    step = next((step for step in steps if span <= _MOST * step), steps[-1])
     after = _MONDAY if step == 7 * _DAY else 0
     begin = -((after - first) // step) * step + after
     return [(moment, _written(moment, step)) for moment in range(begin, first + span, step)]

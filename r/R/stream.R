@@ -98,11 +98,11 @@ events_each <- function(stream, f) {
 }
 
 # What comes within so many seconds, up to about so many events. Python is never long at work: R sees interrupts.
-wait_for <- function(stream, rows, wait) {
+wait_for <- function(stream, rows, wait, arrow = FALSE) {
   deadline <- proc.time()[[3]] + wait
   seconds <- STEP_SECONDS
   repeat {
-    answer <- answered(stream$reading$take(stream$step, rows, seconds), stream$con$url)
+    answer <- answered(stream$reading$take(stream$step, rows, seconds, arrow), stream$con$url)
     tell(stream, answer)
     if (answer$rows > 0 || answer$ended || proc.time()[[3]] >= deadline) return(answer)
     stream$step <- answer$step

@@ -72,7 +72,7 @@ test_that("what does not fit is told of wherever a stream ends", {
   expect_silent(events_close(stream))
   stream <- ask()
   events_next(stream)
-  stream$reading$take(stream$step, 1L, 1) # a step that R knows nothing of, as when it was interrupted
+  stream$reading$take(stream$step, 1L, 1, FALSE) # a step that R knows nothing of, as when it was interrupted
   expect_warning(events_each(stream, function(batch) NULL), "of paid 2 values do not fit")
 })
 

@@ -64,23 +64,30 @@ class Reading:
 
     @answering
     @in_one_go
-    def take(self, step: int, rows: int, seconds: float) -> dict[str, Any]:
+    def take(self, step: int, rows: int, seconds: float, arrow: bool) -> dict[str, Any]:
         """What comes within so many seconds, up to about so many events.
 
         Args:
             step: the number of the last step whose events R has.
             rows: how many are enough.
             seconds: how long the first of them is waited for.
+            arrow: whether they come as a batch for R's package arrow, in the place of columns.
         """
         try:
-            if self._awaits_types and not self._has_types(seconds):
-                return self._known(0) | {"step": step, "columns": None}
-            return self._take(step, rows, seconds)
+            if self._awaits_types and not self._find_types(seconds):
+                return self._known(0) | {"step": step}
+            return self._take(step, rows, seconds, arrow)
         except BaseException:
             self.close()
             raise
 
-    def _has_types(self, seconds: float) -> bool:
+    @answering
+    @in_one_go
+    def has_types(self, seconds: float) -> bool:
+        """Whether the columns are known, within so many seconds."""
+        return not self._awaits_types or self._find_types(seconds)
+
+    def _find_types(self, seconds: float) -> bool:
         """Whether there is an event by now to find the types of the fields in."""
         self._stream = self._stream or self._first_event()
         if self._stream.poll(seconds) is None:
@@ -90,7 +97,7 @@ class Reading:
         self.schema, self._awaits_types = self._stream.schema, False
         return True
 
-    def _take(self, step: int, rows: int, seconds: float) -> dict[str, Any]:
+    def _take(self, step: int, rows: int, seconds: float, arrow: bool) -> dict[str, Any]:
         if self._stream is None or step != self._step:
             self.close()
             self._stream = self._ask(step)
@@ -107,8 +114,11 @@ class Reading:
         there = _Place(place.rows + had, self._offset, self._history, self._before + Counter(stream.misfits))
         self._step = step + 1
         self._places = {step: place, self._step: there}
-        columns = columns_of(_together(found, self.schema), self._bigint) if found else None
-        return self._known(had) | {"step": self._step, "columns": columns}
+        known = self._known(had) | {"step": self._step}
+        if not had:
+            return known
+        table = _together(found, self.schema)
+        return known | ({"batch": table.to_batches()[0]} if arrow else {"columns": columns_of(table, self._bigint)})
 
     @answering
     @in_one_go
@@ -121,15 +131,6 @@ class Reading:
                 self._gathered.append(batch)
         self._offset, self._history = self._stream.offset, self._stream.history
         return self._known(self._stream.rows)
-
-    @answering
-    def reader(self) -> pa.RecordBatchReader:
-        """The whole stream for R's package arrow, which takes it over."""
-        if self._awaits_types:
-            self.close()
-        stream, self._stream = self._stream or self._typed(0), None
-        reader: pa.RecordBatchReader = stream.to_reader()
-        return reader
 
     def names(self) -> list[str]:
         """The names of the columns."""
