@@ -255,10 +255,10 @@ def test_a_sink_that_fails_ends_the_bridge_and_says_so(source: StreamOptions, se
         def append(self, decoded: Decoded, position: StreamPosition) -> None:
             raise ValueError("broken")
 
-    send(*events(0, 1))
     failures: list[EventsError] = []
     bridge = Bridge(source, Failing(), on_failure=failures.append)
     bridge.start()
+    send(*events(0, 1))  # with them there before, it might fail while it starts
     until(lambda: failures)
     bridge.stop()
     assert "the decoder ended: ValueError: broken" in str(bridge.status.failure)
