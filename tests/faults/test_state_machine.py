@@ -8,10 +8,13 @@ In the test run the examples are the same every time, and few. To look further, 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
+import signal
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -334,8 +337,26 @@ class Machine(RuleBasedStateMachine):
         return rows_of(table.select(wanted.columns).sort_by("offset"))
 
 
+@pytest.fixture
+def undisturbed() -> Iterator[None]:
+    """An interrupt that nobody has sent, as it came at times, is told with what the threads did; two at once end it."""
+    seen = [0.0]
+
+    def tell(number: int, frame: object) -> None:
+        last, seen[0] = seen[0], time.monotonic()
+        if seen[0] - last < 1:
+            raise KeyboardInterrupt
+        print("an interrupt has come, while the threads were at:", file=sys.__stderr__, flush=True)
+        faulthandler.dump_traceback(sys.__stderr__)
+
+    before = signal.signal(signal.SIGINT, tell)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.filterwarnings("ignore::fraiseql_events.UnknownName")  # it asks for what is not there, too
 @pytest.mark.timeout(0 if MORE else 240)
+@pytest.mark.usefixtures("undisturbed")
 def test_whatever_happens_in_whatever_order_the_history_is_the_list(tmp_path: Path) -> None:
     with NatsServer(tmp_path / "nats") as server:
         run_state_machine_as_test(lambda: Machine(server, tmp_path), settings=SETTINGS)
