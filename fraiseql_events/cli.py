@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from fraiseql_events import __version__
 from fraiseql_events.errors import EventsError, InvalidArgument
-from fraiseql_events.own_process import choose_allocator, do_without_pandas
+from fraiseql_events.own_process import choose_allocator, do_without_pandas, keep_freed_memory
 from fraiseql_events.wording import near
 
 STREAM: Final = "fraiseql-entity-changes"
@@ -33,6 +33,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if options.command in ("serve", "ingest", "sink"):
         choose_allocator()  # before anything loads pyarrow
         do_without_pandas()
+    if options.command == "sink":
+        keep_freed_memory()
     from fraiseql_events import commands
 
     logging.basicConfig(

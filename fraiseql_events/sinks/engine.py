@@ -18,7 +18,7 @@ import pyarrow as pa
 from fraiseql_events.closing import Closing
 from fraiseql_events.errors import EventsError, SinkError, SinkUnavailable
 from fraiseql_events.sinks.address import Address
-from fraiseql_events.sinks.spool import Spool
+from fraiseql_events.sinks.spool import Files, Spool
 from fraiseql_events.sinks.trouble import no_clickhouse, trouble
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Engine(Closing):
 
     def insert_rows(self, table: str, rows: pa.Table, token: str) -> None:
         """Inserts a few rows as one block, which a table that remembers its token takes once."""
-        with Spool(self.compression) as spool:
+        with Files() as files, Spool(self.compression, files) as spool:
             for batch in rows.to_batches():
                 spool.add(batch)
             spool.finish()

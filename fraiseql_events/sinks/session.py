@@ -103,7 +103,7 @@ class Session:
         history, _, _ = position.history.partition(".")
         with (
             self._stream(position.after_offset, history, follow=self._work.follow, limit=position.events) as stream,
-            Collector(position.after_offset, self._engine.compression) as wanted,
+            Collector(position.after_offset, self._engine.compression, in_one=True) as wanted,
         ):
             while not stream.ended and not self._work.stopped():
                 self._read(stream, wanted)

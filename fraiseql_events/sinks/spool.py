@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Generator
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 import pyarrow as pa
 
@@ -17,6 +19,40 @@ BATCH_ROWS: Final = 10_000
 _PIECE_BYTES: Final = 1 << 20
 
 
+class Files(Closing):
+    """Temporary files that have no name, used again: room that the system has found once is not looked for anew."""
+
+    def __init__(self) -> None:
+        self._free: list[BinaryIO] = []
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def take(self) -> BinaryIO:
+        """One that nobody uses; it is given back when it is done with."""
+        with self._lock:
+            file = self._free.pop() if self._free else None
+        if file is None:
+            return tempfile.TemporaryFile(prefix="fraiseql-events-", buffering=0)
+        file.seek(0)
+        return file
+
+    def give_back(self, file: BinaryIO) -> None:
+        """Takes it back; after the end it goes."""
+        with self._lock:
+            if self._closed:
+                file.close()
+            else:
+                self._free.append(file)
+
+    def close(self) -> None:
+        """Drops those that nobody uses, and from now on those that are given back; again does nothing."""
+        with self._lock:
+            self._closed = True
+            for file in self._free:
+                file.close()
+            self._free.clear()
+
+
 class Spool(Closing):
     """Batches of one schema in Arrow's stream format, cut anew into batches of one size, however they came.
 
@@ -24,6 +60,7 @@ class Spool(Closing):
 
     Args:
         compression: of the batches; None for none.
+        files: where its file is from.
 
     Attributes:
         rows: how many it has.
@@ -34,9 +71,11 @@ class Spool(Closing):
         SinkUnavailable: from what writes: there is no room for temporary files.
     """
 
-    def __init__(self, compression: Literal["lz4"] | None) -> None:
+    def __init__(self, compression: Literal["lz4"] | None, files: Files) -> None:
         self._options = pa.ipc.IpcWriteOptions(compression=compression)
-        self._file = tempfile.TemporaryFile(prefix="fraiseql-events-", buffering=0)  # noqa: SIM115 - until it is closed
+        self._files = files
+        self._file = files.take()
+        self._closed = False
         self._writer: pa.RecordBatchStreamWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
@@ -56,8 +95,10 @@ class Spool(Closing):
     def finish(self) -> None:
         """Ends it: nothing more is added."""
         self._write(self._waiting_rows)
-        if self._writer is not None:
-            self._writer.close()
+        with self._no_room_is_told():
+            if self._writer is not None:
+                self._writer.close()
+            self._file.truncate()
 
     @property
     def path(self) -> str:
@@ -78,22 +119,30 @@ class Spool(Closing):
 
     def close(self) -> None:
         """Drops it; again does nothing."""
-        self._file.close()
+        if not self._closed:
+            self._closed = True
+            self._files.give_back(self._file)
 
     def _write(self, rows: int) -> None:
         """So many of the rows that wait."""
         if rows == 0:
             return
         waiting = pa.Table.from_batches(self._waiting)
-        try:
+        with self._no_room_is_told():
             if self._writer is None:
                 target = pa.PythonFile(self._file, mode="w")
                 self._writer = pa.ipc.new_stream(target, waiting.schema, options=self._options)
             for start in range(0, rows, BATCH_ROWS):
                 (batch,) = waiting.slice(start, min(BATCH_ROWS, rows - start)).combine_chunks().to_batches()
                 self._writer.write_batch(batch)
+        self._waiting = waiting.slice(rows).to_batches()
+        self._waiting_rows -= rows
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _no_room_is_told() -> Generator[None, None, None]:
+        try:
+            yield
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise SinkUnavailable(f"a block cannot be written to {tempfile.gettempdir()}: {why}") from error
-        self._waiting = waiting.slice(rows).to_batches()
-        self._waiting_rows -= rows

@@ -5,23 +5,32 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from fraiseql_events import SinkUnavailable
-from fraiseql_events.sinks.spool import BATCH_ROWS, Spool
+from fraiseql_events.sinks.spool import BATCH_ROWS, Files, Spool
 
 ROWS = pa.table({"offset": pa.array(range(25_000), pa.int64()), "data": [f"é{number}" for number in range(25_000)]})
 
 
+@pytest.fixture
+def files() -> Iterator[Files]:
+    with Files() as files:
+        yield files
+
+
 @pytest.mark.parametrize("compression", [None, "lz4"])
 @pytest.mark.parametrize("size", [1, 7, 333, BATCH_ROWS, 25_000])
-def test_the_same_rows_make_the_same_batches_however_they_came(compression: str | None, size: int) -> None:
+def test_the_same_rows_make_the_same_batches_however_they_came(
+    files: Files, compression: str | None, size: int
+) -> None:
     written = []
     for chunk in (size, BATCH_ROWS):
-        with Spool(compression) as spool:  # type: ignore[arg-type]
+        with Spool(compression, files) as spool:  # type: ignore[arg-type]
             for batch in ROWS.slice(0, 300 if size == 1 else 25_000).to_batches(max_chunksize=chunk):
                 spool.add(batch)
             spool.finish()
@@ -34,8 +43,8 @@ def test_the_same_rows_make_the_same_batches_however_they_came(compression: str 
 def test_its_path_is_read_by_this_process_alone_and_it_leaves_nothing(tmp_path: Path) -> None:
     code = """
 import os, sys, pyarrow as pa
-from fraiseql_events.sinks.spool import Spool
-spool = Spool(None)
+from fraiseql_events.sinks.spool import Files, Spool
+spool = Spool(None, Files())
 for batch in pa.table({"a": range(100_000)}).to_batches():
     spool.add(batch)
 spool.finish()
@@ -50,9 +59,35 @@ os.kill(os.getpid(), 9)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_a_trouble_that_may_pass() -> None:
-    with Spool(None) as spool:
+def test_a_full_disk_is_a_trouble_that_may_pass(files: Files) -> None:
+    with Spool(None, files) as spool:
         spool._file.close()
         spool._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - the spool closes it
         with pytest.raises(SinkUnavailable, match="cannot be written to .*: No space left on device"):
             spool.add(ROWS.to_batches()[0])
+
+
+def test_a_file_is_used_again_and_has_nothing_of_the_block_before(files: Files) -> None:
+    with Spool(None, files) as long:
+        for batch in ROWS.to_batches(max_chunksize=BATCH_ROWS):
+            long.add(batch)
+        long.finish()
+        first = os.fstat(long._file.fileno())
+    with Spool(None, files) as short, Spool(None, files) as other:
+        short.add(ROWS.slice(7, 3).to_batches()[0])
+        short.finish()
+        assert os.fstat(short._file.fileno()).st_ino == first.st_ino != os.fstat(other._file.fileno()).st_ino
+        assert pa.ipc.open_stream(Path(short.path).read_bytes()).read_all() == ROWS.slice(7, 3)
+        assert os.fstat(short._file.fileno()).st_size < first.st_size / 100
+
+
+def test_a_file_that_is_given_back_late_goes_too() -> None:
+    files = Files()
+    early, late = Spool(None, files), Spool(None, files)
+    early.close()
+    early.close()
+    files.close()
+    assert early._file.closed
+    assert not late._file.closed
+    late.close()
+    assert late._file.closed
