@@ -24,7 +24,7 @@ from fraiseql_events.sinks.schema import Tables
 from fraiseql_events.ticket import Ticket
 
 QUESTION = "how fast do events of all types get from our server into ClickHouse's table, and its two tables of counts?"
-EVENTS = 5_000_000
+EVENTS = 10_000_000
 LEAST_RATIO = 0.7
 LEAST_RATE = 1_000_000
 TABLES = Tables(database="default", table="fraiseql_events")

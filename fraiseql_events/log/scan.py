@@ -114,4 +114,14 @@ def _sorted(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(parts) == 1:
         return parts[0]
     together = pa.concat_batches(parts)
-    return together.take(integers(np.argsort(_offsets(together), kind="stable")))
+    return together.take(integers(_order(_offsets(together))))
+
+
+def _order(offsets: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The rows in offset order; where no offset between the least and the greatest is missing, each has its place."""
+    first, rows = offsets.min(), len(offsets)
+    if offsets.max() - first + 1 != rows:
+        return np.argsort(offsets, kind="stable")
+    order = np.empty(rows, np.int64)
+    order[offsets - first] = np.arange(rows)
+    return order
