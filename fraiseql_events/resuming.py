@@ -92,6 +92,11 @@ class Resuming(Closing):
         )
         return next((state for holds, state in states if holds), "not yet asked for")
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the server is asked again, in a sentence; None while it answers, or has not been asked."""
+        return None if self._trouble is None else str(self._trouble)
+
     def close(self) -> None:
         """Ends the stream, on the server too; again does nothing."""
         self._closed = True

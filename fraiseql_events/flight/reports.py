@@ -70,8 +70,18 @@ class SinkReports:
         return [
             {
                 **msgspec.structs.asdict(report),
-                "lag": None if report.offset is None else max(0, offset - 1 - report.offset),
+                "lag": events_behind(offset, report.offset),
                 "seen_seconds": round(now - seen, 1),
             }
             for _, (seen, report) in found
         ]
+
+
+def events_behind(offset: int, reached: int | None) -> int | None:
+    """How many events a sink has not come to.
+
+    Args:
+        offset: the one that the next event gets.
+        reached: the last that the sink has come to; None before it has begun.
+    """
+    return None if reached is None else max(0, offset - 1 - reached)

@@ -237,7 +237,7 @@ def _prepare(sink: ClickHouseSink) -> None:
 
 
 def _wait_for_a_word(sink: ClickHouseSink) -> None:
-    """Of events that are there, the first are in the table soon: a sink has more to say then than that it starts."""
+    """Its tables are open soon: a sink has more to say then than that it starts."""
     end = time.monotonic() + BEGIN_SECONDS
-    while sink.status.state == "starting" and sink.lag() and time.monotonic() < end:
+    while sink.status.state == "starting" and time.monotonic() < end:
         time.sleep(0.05)

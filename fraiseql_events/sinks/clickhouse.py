@@ -16,6 +16,7 @@ from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
 from fraiseql_events.connection import LOOK_SECONDS, Connection
 from fraiseql_events.errors import EventsError, ServerUnavailable, SinkUnavailable, StreamCut
+from fraiseql_events.flight.reports import events_behind
 from fraiseql_events.sinks.address import parse_address
 from fraiseql_events.sinks.card import sink_card
 from fraiseql_events.sinks.engine import Engine
@@ -93,6 +94,8 @@ class ClickHouseSink(Closing):
         self._moved: float | None = None
         self._began = 0.0
         self._progress: Callable[[int], object] = _nothing
+        #: Whether a trouble has been told that has not passed.
+        self._warned = False
         #: Why a sink that was started has ended by itself; None while it has not.
         self.failure: EventsError | None = None
 
@@ -110,7 +113,7 @@ class ClickHouseSink(Closing):
         """How many events the server has behind the last that is in the table, also those of other entity types.
 
         Returns:
-            The number; None where the sink has ended, or the server does not answer.
+            The number; None where the sink has ended or not begun, or the server does not answer.
         """
         if self._status.state in ("failed", "stopped"):
             return None
@@ -118,8 +121,7 @@ class ClickHouseSink(Closing):
             (status,) = self._server.act("status", LOOK_SECONDS)
         except EventsError:
             return None
-        offset = self._status.offset
-        return int(status["offset"]) - 1 - (-1 if offset is None else offset)
+        return events_behind(status["offset"], self._status.offset)
 
     def prepare(self) -> Self:
         """Makes the tables that are not there, and says at once what would not go well.
@@ -227,7 +229,17 @@ class ClickHouseSink(Closing):
         def ended() -> bool:
             return self._ended(stopped)
 
-        work = Work(self._client, self._tables, self._entity, self._id, follow, ended, self._open, self._note)
+        work = Work(
+            self._client,
+            self._tables,
+            self._entity,
+            self._id,
+            follow,
+            ended,
+            self._open,
+            self._note,
+            self._wait_for_server,
+        )
         self._began = time.monotonic()
         with Engine(self._address, ended) as engine:
             Session(engine, work).run()
@@ -239,6 +251,7 @@ class ClickHouseSink(Closing):
             raise error
         if self._status.state != "asking again" or self._status.last_error != str(error):
             log.warning("%s; asking again", error)
+            self._warned = True
         self._set(state="asking again", last_error=str(error))
 
     def _open(self) -> None:
@@ -250,10 +263,15 @@ class ClickHouseSink(Closing):
         self._set(events=self._status.events + events, offset=None if offset < 0 else offset)
         if again and not events and now - self._began < _QUIET_SECONDS:
             return  # what went wrong before has not been tried again
-        if again:
+        if self._warned:
             log.warning("the sink goes on")
+            self._warned = False
         self._moved = now
         self._set(state="live")
+
+    def _wait_for_server(self, trouble: str) -> None:
+        """The stream asks again by itself, and has said so."""
+        self._set(state="asking again", last_error=trouble)
 
     def _set(self, **changes: object) -> None:
         self._status = replace(self._status, **changes)  # type: ignore[arg-type]

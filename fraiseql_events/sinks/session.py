@@ -39,6 +39,7 @@ class Work:
         stopped: whether it should end.
         opened: is told that both sides have answered.
         note: is told how many events more are in ClickHouse, and the offset that they reach.
+        cut: is told why the server of the events is asked again, as long as it is.
     """
 
     client: EventClient
@@ -49,6 +50,7 @@ class Work:
     stopped: Callable[[], bool]
     opened: Callable[[], None]
     note: Callable[[int, int], None]
+    cut: Callable[[str], None]
 
 
 class Session:
@@ -149,6 +151,8 @@ class Session:
             self._look()
             if self._insert is None and collector.is_due(ended=stream.ended):
                 self._begin(collector.take())
+            elif stream.trouble is not None:
+                self._work.cut(stream.trouble)
             elif self._insert is None and not collector.rows:
                 if stream.offset is not None:
                     self._work.note(0, max(stream.offset, self._position.offset))

@@ -121,7 +121,8 @@ def _on_the_way(error: Exception, shown: str, where: str) -> SinkError:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return SinkError(f"the certificate of {shown} is not trusted: {cause.verify_message}")
+            how = "where its authority is your own, name the file of its certificates (PEM) in SSL_CERT_FILE"
+            return SinkError(f"the certificate of {shown} is not trusted: {cause.verify_message.rstrip('.')}; {how}")
         if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
             return SinkError(f"{shown} speaks no TLS: write http:// for a ClickHouse without")
         if isinstance(cause, http.client.HTTPException) and not isinstance(cause, _CUT):

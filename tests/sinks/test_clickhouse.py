@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from fraiseql_events import ClickHouseSink, EventClient, InvalidArgument, ServerUnavailable, Service, SinkError
 from tests.processes import run as run_command
+from tests.proxy import Proxy
 from tests.sinks.exact import assert_counts, assert_exact
 from tests.waiting import until
 
@@ -112,6 +114,27 @@ def test_the_command_loads_once_and_says_how_much(service: Service, url: str, as
     assert said.keys() == {"events", "seconds", "offset"}
     assert (said["events"], said["offset"]) == (3_000, 2_999)
     assert_exact(ask, 3_000)
+
+
+def test_a_sink_whose_server_has_gone_says_so_until_it_is_back(
+    service: Service, publish: Callable[[int], int], url: str, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = int(str(service.url).rpartition(":")[2])
+    with Proxy(port) as proxy, ClickHouseSink(url, source=f"grpc://127.0.0.1:{proxy.port}").start() as sink:
+        until(lambda: sink.status.offset == 2_999 and sink.status.state == "live")
+        proxy.retarget(1)
+        proxy.cut()
+        until(lambda: sink.status.state == "asking again")
+        assert "127.0.0.1" in repr(sink)
+        assert sink.lag() is None
+        time.sleep(1.0)  # a few of its looks: it has nothing to do
+        assert sink.status.state == "asking again"
+        proxy.retarget(port)
+        publish(10)
+        until(lambda: sink.status.offset == 3_009 and sink.status.state == "live")
+    assert_exact(ask, 3_010)
+    told = [message for message in caplog.messages if "goes on" in message]
+    assert told == ["the stream goes on after offset 2999"]
 
 
 def test_a_server_that_does_not_answer_is_an_error_of_loading_at_once(url: str) -> None:

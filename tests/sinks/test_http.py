@@ -14,12 +14,14 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pytest
+import trustme
 
 from fraiseql_events import ClickHouseSink, Service, SinkError, SinkUnavailable
 from fraiseql_events.sinks.engine import INSERT_SETTINGS
 from tests.processes import COMMAND
 from tests.sinks.exact import assert_exact
 from tests.sinks.server import Answer, ClickHouseServer, exception, plain
+from tests.tls import TlsProxy
 from tests.waiting import until
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
@@ -505,3 +507,23 @@ def test_the_command_ends_at_a_signal_though_the_server_is_frozen(service: Servi
         until(lambda: lying.met)
         sink.process.terminate()
         assert sink.process.wait(6) == 0
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(
+    service: Service, server: ClickHouseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "own.pem")
+    proxy = TlsProxy(int(server.url.rpartition(":")[2]), authority)
+    url = f"https://localhost:{proxy.port}"
+    with ClickHouseSink(url, source=service.url) as sink, pytest.raises(SinkError) as error:
+        sink.load()
+    assert str(error.value).startswith(f"the certificate of {url} is not trusted: ")
+    assert str(error.value).endswith("name the file of its certificates (PEM) in SSL_CERT_FILE")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
+    with ClickHouseSink(url, source=service.url) as sink:
+        assert sink.load().events == 3_000
+    other = f"https://127.0.0.1:{proxy.port}"
+    with ClickHouseSink(other, source=service.url) as sink, pytest.raises(SinkError, match="IP address mismatch"):
+        sink.load()
+    proxy.close()
