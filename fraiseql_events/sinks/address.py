@@ -15,6 +15,10 @@ USER_VARIABLE: Final = "CLICKHOUSE_USER"
 PASSWORD_VARIABLE: Final = "CLICKHOUSE_PASSWORD"  # noqa: S105 - a name
 _PORTS: Final = {"http": 8123, "https": 8443}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+#: The tables of the counts have longer ones, and ClickHouse's are files.
+LONGEST_NAME: Final = 100
+#: What stands where a table is expected, and is none.
+_WORDS: Final = frozenset(("function", "table"))
 _FORMS: Final = "write http://HOST:8123, https://HOST:8443, or chdb:///FOLDER for the engine in this process"
 
 
@@ -59,6 +63,11 @@ def check_name(what: str, name: str) -> str:
     Raises:
         InvalidArgument: it is none.
     """
+    if isinstance(name, str) and (len(name) > LONGEST_NAME or name.lower() in _WORDS):
+        raise InvalidArgument(
+            f"{shown(name)} is no name for a {what} here: it is a word of ClickHouse's SQL, or longer than "
+            f"{LONGEST_NAME} characters"
+        )
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidArgument(f"{shown(name)} is no name for a {what}: letters, digits and _ are, such as shop_events")
     return name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Final, Self
 
@@ -150,10 +151,11 @@ class ClickHouseSink(Closing):
             SinkError: it cannot go on.
             EventsError: the Flight server does not answer, or cannot go on.
         """
-        started, before = time.monotonic(), self._status.events
-        self._progress = progress or _nothing
-        self._run(follow=False, stopped=stopped or _never)
-        return Loaded(self._status.events - before, round(time.monotonic() - started, 3), self._status.offset)
+        with self._running:  # of two threads that load, each tells what it has loaded
+            started, before = time.monotonic(), self._status.events
+            self._progress = progress or _nothing
+            self._run(follow=False, stopped=stopped or _never)
+            return Loaded(self._status.events - before, round(time.monotonic() - started, 3), self._status.offset)
 
     def follow(self, *, stopped: Callable[[], bool] | None = None) -> None:
         """Loads what is there, then what arrives, until it is closed; what does not answer is asked again.
@@ -206,43 +208,47 @@ class ClickHouseSink(Closing):
         pause = _FIRST_PAUSE
         self._moved = None
         self._set(state="starting")
-        with self._running, self._reporter.reporting(lambda: self._status):
-            while not self._ended(stopped):
+
+        def ended() -> bool:
+            return self._ended(stopped)
+
+        reporting, engine = self._reporter.reporting(lambda: self._status), Engine(self._address, ended)
+        with self._running, reporting, engine, self._failure_is_told():
+            while not ended():
                 moved = self._moved
                 try:
-                    self._run_once(follow=follow, stopped=stopped)
+                    self._run_once(engine, follow=follow, ended=ended)
                     break
                 except (SinkUnavailable, ServerUnavailable, StreamCut) as error:
-                    if self._ended(stopped):
+                    if ended():
                         self._set(last_error=str(error))
                         break
                     self._plan_again(error, follow=follow)
                     pause = _FIRST_PAUSE if self._moved != moved else min(2 * pause, _LONGEST_PAUSE)
                     self._wait(pause, stopped)
-                except EventsError as error:
-                    self.failure = error
-                    self._set(state="failed", last_error=str(error))
-                    raise
+
+    @contextlib.contextmanager
+    def _failure_is_told(self) -> Generator[None, None, None]:
+        """Whatever ends it, its state says so."""
+        try:
+            yield
+        except Exception as error:
+            self.failure = error if isinstance(error, EventsError) else None
+            self._set(state="failed", last_error=str(error) if self.failure else f"{type(error).__name__}: {error}")
+            raise
+        except BaseException:
             self._set(state="stopped")
+            raise
+        self._set(state="stopped")
 
-    def _run_once(self, *, follow: bool, stopped: Callable[[], bool]) -> None:
-        def ended() -> bool:
-            return self._ended(stopped)
-
-        work = Work(
-            self._client,
-            self._tables,
-            self._entity,
-            self._id,
-            follow,
-            ended,
-            self._open,
-            self._note,
-            self._wait_for_server,
-        )
+    def _run_once(self, engine: Engine, *, follow: bool, ended: Callable[[], bool]) -> None:
+        told = (self._open, self._note, self._wait_for_server)
+        work = Work(self._client, self._tables, self._entity, self._id, follow, ended, *told)
         self._began = time.monotonic()
-        with Engine(self._address, ended) as engine:
+        try:
             Session(engine, work).run()
+        finally:
+            engine.part()
 
     def _plan_again(self, error: EventsError, *, follow: bool) -> None:
         """Says what is wrong; for loading it is an error at the start, and when it does not pass."""

@@ -71,9 +71,14 @@ class Engine(Closing):
 
     def ask(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
         """The rows that a query answers; ``{name:Type}`` in it is a parameter."""
-        return self._answer(
-            lambda client: [tuple(row) for row in client.query(query, parameters=parameters or None).result_rows]
-        )
+
+        def rows(client: Client) -> list[tuple[Any, ...]]:
+            found = client.query(query, parameters=parameters or None)
+            if not self.address.embedded and not found.summary.get("query_id"):
+                raise no_clickhouse(self.address.shown, "it does not say which question it answers")
+            return [tuple(row) for row in found.result_rows]
+
+        return self._answer(rows)
 
     @property
     def compression(self) -> Literal["lz4"] | None:
@@ -107,6 +112,11 @@ class Engine(Closing):
         """From now on a server that does not answer is not waited for long."""
         if self._end is None:
             self._end = time.monotonic() + STOP_SECONDS
+
+    def part(self) -> None:
+        """Ends a connection, after a trouble; the engine in this process stays open, for it never gives all back."""
+        if not self.address.embedded:
+            self.close()
 
     def close(self) -> None:
         """Ends the connection; again does nothing."""

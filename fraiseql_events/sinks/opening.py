@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-from fraiseql_events.errors import SinkError
+from fraiseql_events.errors import SinkError, SinkUnavailable
 from fraiseql_events.sinks.engine import Engine
 from fraiseql_events.sinks.position import Position, Positions
 from fraiseql_events.sinks.schema import COLUMNS, POSITION, Counts, Tables, days_kept, difference
 
 _TABLE: Final = "SELECT create_table_query FROM system.tables WHERE database = {a:String} AND name = {b:String}"
 _COLUMNS: Final = "SELECT name, type FROM system.columns WHERE database = {a:String} AND table = {b:String}"
+_ENGINE: Final = re.compile(r"\bENGINE = `?(\w+)")
+_LOSING: Final = re.compile(r"Null|\w*(?:Replacing|Summing|Aggregating|Collapsing|Coalescing|Graphite)MergeTree")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def open_tables(engine: Engine, tables: Tables, entity: str, sink: str) -> Opene
     _check_columns(engine, tables.position, POSITION)
     position = positions.newest()
     if position is None:
-        _make(engine, tables)
+        _make(engine, tables, positions)
     _check_position(position, tables, entity)
     statement = _table(engine, tables.events)
     if statement is None:
@@ -62,12 +65,13 @@ def open_tables(engine: Engine, tables: Tables, entity: str, sink: str) -> Opene
             "and it is filled anew"
         )
     _check_columns(engine, tables.events, COLUMNS)
+    _check_rows_are_kept(tables.events, statement)
     _check_days(tables, statement)
     counts = _counts(engine, tables)
     return Opened(positions, position, " TTL " not in statement, days_kept(statement), counts)
 
 
-def _make(engine: Engine, tables: Tables) -> None:
+def _make(engine: Engine, tables: Tables, positions: Positions) -> None:
     """Makes what is not there yet, unless there is a table that somebody else has filled, or a sink of before."""
     for name in (tables.events, *(counts.name for counts in tables.counts)):
         if _table(engine, name) is None:
@@ -75,6 +79,8 @@ def _make(engine: Engine, tables: Tables) -> None:
         if name == tables.events:
             _check_columns(engine, name, COLUMNS)
         ((rows,),) = engine.ask(f"SELECT count() FROM {name}")  # noqa: S608 - our names
+        if rows and positions.newest() is not None:
+            raise SinkUnavailable(f"another sink has begun to fill {tables.events} just now")
         if rows:
             raise SinkError(
                 f"{name} has {rows:,} {'row' if rows == 1 else 'rows'}, and {tables.position} does not say how they "
@@ -105,6 +111,16 @@ def _check_columns(engine: Engine, name: str, expected: dict[str, str]) -> None:
     found: dict[str, str] = dict(engine.ask(_COLUMNS, a=database, b=table))
     if differences := difference(found, expected):
         raise SinkError(f"{name} is a table of another shape: {differences}; name another table")
+
+
+def _check_rows_are_kept(name: str, statement: str) -> None:
+    """Some engines make one row of several, or none."""
+    found = _ENGINE.search(statement)
+    if found is not None and _LOSING.fullmatch(found[1]):
+        raise SinkError(
+            f"{name} has the engine {found[1]}, which does not keep each row: make it a MergeTree, or name another "
+            "table"
+        )
 
 
 def _check_position(position: Position | None, tables: Tables, entity: str) -> None:

@@ -24,12 +24,14 @@ _INSERTING: Final = (
 _INSERT_SECONDS: Final = 120.0
 
 
-def complete(engine: Engine, tables: Tables, opened: Opened, position: Position, block: Block) -> None:
-    """Has the tables hold a block once, whatever of it they hold already.
+def complete(engine: Engine, tables: Tables, opened: Opened, position: Position, block: Block) -> int:
+    """Has the tables hold a block once, whatever of it they hold already; how many events were missing.
 
     What is missing is inserted under the block's token, so that a part that is still on its way from before is not
     taken twice. ClickHouse remembers a part a moment before it keeps it: after a crash it may take one for known that
-    is not there, so the offsets are looked at again, and after them the counts.
+    is not there, so the offsets are looked at again, and after them the
+    counts, which are corrected by the sink that has written to the position last: another one that began to do so
+    before is waited for, and one that begins later corrects nothing.
     """
     _wait_for_inserts(engine, tables)
     events = block.spool.table()
@@ -43,7 +45,8 @@ def complete(engine: Engine, tables: Tables, opened: Opened, position: Position,
             engine.insert_rows(tables.events, rest, f"{position.token} rest {position.number}")
     if opened.keeps_all:
         for counts in opened.counts:
-            _correct(engine, tables, counts, low, high)
+            _correct(engine, tables, counts, position.number, (low, high))
+    return int(missing.num_rows)
 
 
 def _wait_for_inserts(engine: Engine, tables: Tables) -> None:
@@ -77,7 +80,7 @@ def _missing(engine: Engine, tables: Tables, events: pa.Table, times: tuple[int,
     return events.filter(pc.invert(pc.is_in(events["offset"], present)))
 
 
-def _correct(engine: Engine, tables: Tables, counts: Counts, low: int, high: int) -> None:
+def _correct(engine: Engine, tables: Tables, counts: Counts, number: int, times: tuple[int, int]) -> None:
     """Adds to counts what the events of the same hours or days say otherwise."""
     names, period = ", ".join(counts.keys), next(iter(counts.keys))
     values = ", ".join(f"{value} AS {name}_" for name, value in counts.keys.items())
@@ -94,7 +97,9 @@ SELECT {keys}, sum(counted) AS difference FROM (
     UNION ALL
     SELECT {", ".join(f"{name} AS {name}_" for name in counts.keys)}, -sum(events) AS counted FROM {counts.name}
     WHERE {period}_ BETWEEN {first} AND {last} GROUP BY {keys}
-) GROUP BY {keys} HAVING difference != 0""",  # noqa: S608 - our names
-        low=low,
-        high=high,
+) GROUP BY {keys}
+HAVING difference != 0 AND (SELECT max(number) FROM {tables.position}) = {{number:UInt64}}""",  # noqa: S608 - our names
+        low=times[0],
+        high=times[1],
+        number=number,
     )

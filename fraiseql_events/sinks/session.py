@@ -81,10 +81,9 @@ class Session:
             ):
                 self._wait_for_answer(stream, collector)
                 work.opened()
-                if before.events and not work.stopped():
-                    self._complete(before)
-                if not work.stopped():
-                    work.note(0, before.offset)
+                added = self._complete(before) if before.events and not work.stopped() else 0
+                if added or not work.stopped():
+                    work.note(added, before.offset)
                 self._pump(stream, collector)
         except InvalidArgument as error:  # the server knows no such place
             raise SinkError(f"{work.tables.events} cannot be filled from this server: {error}") from error
@@ -100,8 +99,8 @@ class Session:
         while stream.offset is None and not stream.ended and not self._work.stopped():
             self._read(stream, collector)
 
-    def _complete(self, position: Position) -> None:
-        """The last block, of which nobody knows whether all of it is there."""
+    def _complete(self, position: Position) -> int:
+        """The last block, of which nobody knows whether all of it is there; how many of its events were not."""
         history, _, _ = position.history.partition(".")
         with (
             self._stream(position.after_offset, history, follow=self._work.follow, limit=position.events) as stream,
@@ -110,7 +109,7 @@ class Session:
             while not stream.ended and not self._work.stopped():
                 self._read(stream, wanted)
             if self._work.stopped():
-                return
+                return 0
             if wanted.rows < position.events:
                 raise ServerUnavailable(f"the server has not come to offset {position.offset} again, as it had before")
             block = wanted.take()
@@ -121,7 +120,7 @@ class Session:
                     "filled with: name another table"
                 )
             self._position = self._opened.positions.write(position)
-            complete(self._engine, self._work.tables, self._opened, self._position, block)
+            return complete(self._engine, self._work.tables, self._opened, self._position, block)
 
     def _stream(
         self, after: int, history: str, *, follow: bool, limit: int | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 import threading
 from collections.abc import Generator
-from typing import BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import pyarrow as pa
 
@@ -19,6 +20,27 @@ BATCH_ROWS: Final = 10_000
 _PIECE_BYTES: Final = 1 << 20
 
 
+@contextlib.contextmanager
+def no_room_is_told() -> Generator[None, None, None]:
+    """What the system says of a temporary file, as a trouble that may pass."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise SinkUnavailable(f"a block cannot be written to {tempfile.gettempdir()}: {why}") from error
+
+
+class _Whole(io.FileIO):
+    """Writes all that it is given, or raises: a file on a disk that is nearly full takes a part, and says how much."""
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data).cast("B")
+        written = rest.nbytes
+        while rest:
+            rest = rest[super().write(rest) :]
+        return written
+
+
 class Files(Closing):
     """Temporary files that have no name, used again: room that the system has found once is not looked for anew."""
 
@@ -28,11 +50,16 @@ class Files(Closing):
         self._lock = threading.Lock()
 
     def take(self) -> BinaryIO:
-        """One that nobody uses; it is given back when it is done with."""
+        """One that nobody uses; it is given back when it is done with.
+
+        Raises:
+            SinkUnavailable: none can be made.
+        """
         with self._lock:
             file = self._free.pop() if self._free else None
         if file is None:
-            return tempfile.TemporaryFile(prefix="fraiseql-events-", buffering=0)
+            with no_room_is_told():
+                return tempfile.TemporaryFile(prefix="fraiseql-events-", buffering=0)
         file.seek(0)
         return file
 
@@ -95,7 +122,7 @@ class Spool(Closing):
     def finish(self) -> None:
         """Ends it: nothing more is added."""
         self._write(self._waiting_rows)
-        with self._no_room_is_told():
+        with no_room_is_told():
             if self._writer is not None:
                 self._writer.close()
             self._file.truncate()
@@ -128,21 +155,13 @@ class Spool(Closing):
         if rows == 0:
             return
         waiting = pa.Table.from_batches(self._waiting)
-        with self._no_room_is_told():
+        with no_room_is_told():
             if self._writer is None:
-                target = pa.PythonFile(self._file, mode="w")
+                whole = _Whole(self._file.fileno(), "r+", closefd=False)
+                target = pa.PythonFile(whole, mode="w")
                 self._writer = pa.ipc.new_stream(target, waiting.schema, options=self._options)
             for start in range(0, rows, BATCH_ROWS):
                 (batch,) = waiting.slice(start, min(BATCH_ROWS, rows - start)).combine_chunks().to_batches()
                 self._writer.write_batch(batch)
         self._waiting = waiting.slice(rows).to_batches()
         self._waiting_rows -= rows
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _no_room_is_told() -> Generator[None, None, None]:
-        try:
-            yield
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise SinkUnavailable(f"a block cannot be written to {tempfile.gettempdir()}: {why}") from error

@@ -17,6 +17,8 @@ _PASSING: Final = frozenset(
         "ABORTED",
         "ALL_CONNECTION_TRIES_FAILED",
         "ALL_REPLICAS_LOST",
+        "ASYNC_LOAD_CANCELED",
+        "ASYNC_LOAD_FAILED",
         "CANNOT_ALLOCATE_MEMORY",
         "CANNOT_FSYNC",
         "CANNOT_OPEN_FILE",
@@ -25,13 +27,21 @@ _PASSING: Final = frozenset(
         "CANNOT_SCHEDULE_TASK",
         "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
         "CANNOT_WRITE_TO_SOCKET",
+        "DEADLOCK_AVOIDED",
+        "DISTRIBUTED_TOO_MANY_PENDING_BYTES",
+        "DNS_ERROR",
         "KEEPER_EXCEPTION",
         "MEMORY_LIMIT_EXCEEDED",
         "NETWORK_ERROR",
         "NO_ZOOKEEPER",
         "NOT_ENOUGH_SPACE",
+        "POCO_EXCEPTION",
         "QUERY_WAS_CANCELLED",
+        "QUOTA_EXCEEDED",
+        "S3_ERROR",
+        "SERVER_OVERLOADED",
         "SOCKET_TIMEOUT",
+        "TABLE_IS_BEING_RESTARTED",
         "TABLE_IS_READ_ONLY",
         "TIMEOUT_EXCEEDED",
         "TOO_FEW_LIVE_REPLICAS",
@@ -42,6 +52,8 @@ _PASSING: Final = frozenset(
         "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
     )
 )
+#: What the system says of a full disk, whatever ClickHouse calls it.
+_NO_ROOM: Final = "No space left on device"
 _REFUSED: Final = frozenset(("AUTHENTICATION_FAILED", "REQUIRED_PASSWORD", "UNKNOWN_USER", "WRONG_PASSWORD"))
 _GONE: Final = frozenset(("UNKNOWN_DATABASE", "UNKNOWN_TABLE"))
 #: What TLS says when no TLS answers.
@@ -94,10 +106,13 @@ def _said(name: str | None, code: int, text: str, where: str) -> SinkError:
         return SinkError(f"{where} does not take this user and password: {how}")
     if name is None:  # the connection ended before the answer did
         return SinkUnavailable(f"{where} cannot take it now: its error {code}")
-    if name in _PASSING:
+    if name in _PASSING or _NO_ROOM in text:
         return SinkUnavailable(f"{where} cannot take it now: {said}")
     if name == "ACCESS_DENIED":
-        return SinkError(f"{where} refuses: {said}; or have somebody make the tables who may")
+        return SinkError(
+            f"{where} refuses: {said}; a sink's user makes its tables, selects and inserts, and reads system.tables, "
+            "system.columns and system.processes"
+        )
     if name in _GONE:
         return SinkError(f"{where} refuses: {said}; start the sink again, which says what is gone or makes it")
     return SinkError(f"{where} refuses: {said}")

@@ -184,3 +184,40 @@ def test_a_block_of_more_months_than_clickhouse_takes_at_once_is_taken(
     with EventClient(service.url) as client:
         assert [row[0] for row in found] == client.read("*")["timestamp"].dt.timestamp("us").to_list()
     assert_counts(ask)
+
+
+def test_a_callback_that_raises_ends_it_and_its_state_says_so(service: Service, url: str, ask: Ask) -> None:
+    def full(events: int) -> None:
+        raise RuntimeError(f"no {events}")
+
+    with ClickHouseSink(url, source=service.url) as sink, pytest.raises(RuntimeError):
+        sink.load(progress=full)
+    assert (sink.status.state, sink.status.last_error) == ("failed", "RuntimeError: no 0")
+    assert [each["state"] for each in service.status()["sinks"]] == ["failed"]
+    with ClickHouseSink(url, source=service.url) as sink:
+        assert sink.load().offset == 2_999
+    assert_exact(ask, 3_000)
+
+
+def test_of_two_threads_that_load_each_tells_what_it_has_loaded(service: Service, url: str) -> None:
+    found: list[int] = []
+    with ClickHouseSink(url, source=service.url) as sink:
+        threads = [threading.Thread(target=lambda: found.append(sink.load().events)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(found) == [0, 3_000]
+
+
+@pytest.mark.parametrize("name", ["table", "Function", "t" * 101])
+def test_a_name_that_clickhouse_would_misunderstand_is_refused_at_once(name: str) -> None:
+    for options in ({"table": name}, {"database": name}):
+        with pytest.raises(InvalidArgument, match="a word of ClickHouse's SQL, or longer than 100 characters"):
+            ClickHouseSink("http://localhost", **options)
+
+
+def test_a_table_of_the_longest_name_is_filled(service: Service, url: str, ask: Ask) -> None:
+    with ClickHouseSink(url, source=service.url, table="t" * 100, database="d" * 100) as sink:
+        assert sink.load().events == 3_000
+    assert ask(f"SELECT sum(events) FROM {'d' * 100}.{'t' * 100}_daily") == [(3_000,)]

@@ -355,7 +355,10 @@ def test_a_database_that_may_not_be_made_ends_it(service: Service, server: Click
     server.fault(matching="CREATE DATABASE", instead=exception(497, "ACCESS_DENIED", said))
     with ClickHouseSink(server.url, source=service.url, database="shop") as sink, pytest.raises(SinkError) as error:
         sink.follow()
-    assert str(error.value) == (f"ClickHouse at {server.url} refuses: {said}; or have somebody make the tables who may")
+    assert str(error.value) == (
+        f"ClickHouse at {server.url} refuses: {said}; a sink's user makes its tables, selects and inserts, and reads "
+        "system.tables, system.columns and system.processes"
+    )
 
 
 def test_tables_that_somebody_else_has_made_are_filled_by_who_may_make_none(
@@ -527,3 +530,54 @@ def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(
     with ClickHouseSink(other, source=service.url) as sink, pytest.raises(SinkError, match="IP address mismatch"):
         sink.load()
     proxy.close()
+
+
+def test_of_two_sinks_that_complete_a_block_at_once_one_corrects_the_counts(
+    service: Service, server: ClickHouseServer, run: Run, ask: Ask
+) -> None:
+    with ClickHouseSink(server.url, source=service.url) as sink:
+        sink.load()
+    change = "after_offset = -1, offset = 2999, events = 3000 WHERE 1 SETTINGS mutations_sync = 2"
+    run(f"ALTER TABLE fraiseql_events_position UPDATE {change}")
+    run("TRUNCATE TABLE fraiseql_events_hourly")
+    run("TRUNCATE TABLE fraiseql_events_daily")
+    late = server.fault(matching=COUNTS, seconds=4)
+    first, second = (ClickHouseSink(server.url, source=service.url) for _ in range(2))
+    with first.start(), second:
+        until(lambda: late.met)
+        second.start()  # which looks and corrects while the first's correction is on its way
+        until(lambda: second.status.offset == 2_999)
+        until(lambda: first.status.state != "starting")
+    assert_exact(ask, 3_000)
+
+
+def test_an_empty_answer_is_not_taken_for_no_rows(service: Service, server: ClickHouseServer, ask: Ask) -> None:
+    server.fault(matching=BLOCK, behind=True)
+    empty = server.fault(matching=MISSING, times=2, instead=Answer(200, b""))
+    with ClickHouseSink(server.url, source=service.url) as sink, pytest.raises(SinkError, match="which question"):
+        sink.load()
+    assert empty.met
+    server.faults.clear()
+    with ClickHouseSink(server.url, source=service.url) as sink:
+        sink.load()
+    assert_exact(ask, 3_000)
+
+
+def test_what_a_recovery_adds_is_counted(service: Service, server: ClickHouseServer) -> None:
+    server.fault(matching=BLOCK, before=True)
+    with ClickHouseSink(server.url, source=service.url) as sink:
+        assert sink.load().events == 3_000
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "text"),
+    [(745, "SERVER_OVERLOADED", "busy"), (1001, "STD_EXCEPTION", "filesystem error: No space left on device [/var]")],
+)
+def test_what_may_pass_is_asked_again(
+    service: Service, server: ClickHouseServer, ask: Ask, code: int, name: str, text: str
+) -> None:
+    server.fault(matching=BLOCK, times=2, instead=exception(code, name, text))
+    with ClickHouseSink(server.url, source=service.url).start() as sink:
+        until(lambda: sink.status.offset == 2_999)
+        assert text.partition(" [")[0] in str(sink.status.last_error)
+    assert_exact(ask, 3_000)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fraiseql_events import ClickHouseSink, Service, SinkError
+from fraiseql_events.sinks.position import Position, Positions
 from fraiseql_events.sinks.schema import Tables
 from tests.processes import run as run_command
 from tests.sinks.exact import assert_counts, assert_exact
@@ -124,3 +125,36 @@ def test_counts_and_events_agree_after_every_load(
         load(url, service)
         assert_counts(ask)
         publish(100)
+
+
+@pytest.mark.parametrize("engine", ["ReplacingMergeTree", "SummingMergeTree(offset)", "Null"])
+def test_a_table_that_does_not_keep_each_row_is_refused(service: Service, url: str, run: Run, engine: str) -> None:
+    statement = Tables(database="default", table="fraiseql_events").migration()[0]
+    if engine == "Null":
+        statement = statement.partition(",\n    INDEX")[0].replace(" CODEC(Delta, ZSTD)", "") + ") ENGINE = MergeTree"
+    run(statement.replace("ENGINE = MergeTree", f"ENGINE = {engine}"))
+    with ClickHouseSink(url, source=service.url) as sink, pytest.raises(SinkError) as error:
+        sink.load()
+    name = engine.partition("(")[0]
+    assert f"default.fraiseql_events has the engine {name}, which does not keep each row" in str(error.value)
+
+
+def test_of_two_sinks_at_a_table_that_is_not_there_both_begin(
+    service: Service, url: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has found no position yet when the other has filled the table."""
+    found = Positions.newest
+
+    def newest(positions: Positions) -> Position | None:
+        position = found(positions)
+        monkeypatch.setattr(Positions, "newest", found)
+        with ClickHouseSink(url, source=service.url) as other:
+            assert other.load().events == 3_000
+        return position
+
+    monkeypatch.setattr(Positions, "newest", newest)
+    with ClickHouseSink(url, source=service.url).start() as sink:
+        until(lambda: sink.status.offset == 2_999)
+        assert sink.failure is None
+        assert "another sink has begun to fill default.fraiseql_events just now" in str(sink.status.last_error)
+    assert_exact(ask, 3_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,3 +92,21 @@ def test_a_file_that_is_given_back_late_goes_too() -> None:
     assert not late._file.closed
     late.close()
     assert late._file.closed
+
+
+def test_a_disk_that_takes_a_part_is_given_the_rest(files: Files) -> None:
+    """A limit of the size of files stands for the disk: a write up to it takes a part."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Spool(None, files) as spool:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            with pytest.raises(SinkUnavailable, match="File too large"):
+                spool.add(ROWS.combine_chunks().to_batches()[0])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_room_for_a_file_at_all_is_a_trouble_that_may_pass(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+    with pytest.raises(SinkUnavailable, match="cannot be written to /nowhere/at/all: No such file or directory"):
+        files.take()
