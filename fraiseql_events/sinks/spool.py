@@ -30,10 +30,11 @@ def no_room_is_told() -> Generator[None, None, None]:
         raise SinkUnavailable(f"a block cannot be written to {tempfile.gettempdir()}: {why}") from error
 
 
-class _Whole(io.FileIO):
+class Whole(io.FileIO):
     """Writes all that it is given, or raises: a file on a disk that is nearly full takes a part, and says how much."""
 
     def write(self, data: Any, /) -> int:
+        """Writes all of it; how many bytes that is."""
         rest = memoryview(data).cast("B")
         written = rest.nbytes
         while rest:
@@ -157,7 +158,7 @@ class Spool(Closing):
         waiting = pa.Table.from_batches(self._waiting)
         with no_room_is_told():
             if self._writer is None:
-                whole = _Whole(self._file.fileno(), "r+", closefd=False)
+                whole = Whole(self._file.fileno(), "r+", closefd=False)
                 target = pa.PythonFile(whole, mode="w")
                 self._writer = pa.ipc.new_stream(target, waiting.schema, options=self._options)
             for start in range(0, rows, BATCH_ROWS):
