@@ -20,7 +20,7 @@ from fraiseql_events import ClickHouseSink, Service, SinkError, SinkUnavailable
 from fraiseql_events.sinks.engine import INSERT_SETTINGS
 from tests.processes import COMMAND
 from tests.sinks.exact import assert_exact
-from tests.sinks.server import Answer, ClickHouseServer, exception, plain
+from tests.sinks.server import Answer, ClickHouseServer, Request, exception, plain
 from tests.tls import TlsProxy
 from tests.waiting import until
 
@@ -533,21 +533,28 @@ def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(
 
 
 def test_of_two_sinks_that_complete_a_block_at_once_one_corrects_the_counts(
-    service: Service, server: ClickHouseServer, run: Run, ask: Ask
+    service: Service, server: ClickHouseServer, run: Run, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ClickHouseSink(server.url, source=service.url) as sink:
         sink.load()
     change = "after_offset = -1, offset = 2999, events = 3000 WHERE 1 SETTINGS mutations_sync = 2"
     run(f"ALTER TABLE fraiseql_events_position UPDATE {change}")
     run("TRUNCATE TABLE fraiseql_events_hourly")
-    run("TRUNCATE TABLE fraiseql_events_daily")
-    late = server.fault(matching=COUNTS, seconds=4)
+    both, met, execute = threading.Barrier(2), [], server.execute
+
+    def execute_together(request: Request) -> Answer:
+        if request.statement.startswith(COUNTS) and len(met) < 2:
+            both.wait(20)
+            met.append(request)
+        return execute(request)
+
+    monkeypatch.setattr(server, "execute", execute_together)
     first, second = (ClickHouseSink(server.url, source=service.url) for _ in range(2))
     with first.start(), second:
-        until(lambda: late.met)
-        second.start()  # which looks and corrects while the first's correction is on its way
+        until(lambda: both.n_waiting == 1)
+        second.start()
+        until(lambda: len(met) == 2)
         until(lambda: second.status.offset == 2_999)
-        until(lambda: first.status.state != "starting")
     assert_exact(ask, 3_000)
 
 
