@@ -47,7 +47,7 @@ def _unavailable(url: str, error: Exception) -> EventsError:
         return ServerUnavailable(
             f"no server answers at {url}: start one with "
             + where_read("`fraiseql-events serve --embedded`", "`%fraiseql serve`")
-            + ", or name another: EventClient('grpc://host:port'), --url or FRAISEQL_EVENTS_URL"
+            + ", or name another: EventClient('grpc://host:port'), --url (of `sink`: --from) or FRAISEQL_EVENTS_URL"
         )
     if text.startswith(_BUSY):
         return ServerUnavailable(f"the server at {url} is busy: {text.removeprefix(_BUSY)}")

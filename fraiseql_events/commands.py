@@ -219,11 +219,12 @@ def sink(options: Namespace) -> int:
         if not options.once:
             _say(f"filling {sink.name}; Ctrl-C ends it")
             sink.follow(stopped=stopped)
+            _say(f"{sink.status.events:,} events are in it")
             return 0
         with bar("loading", unit="events") as progress:
             loaded = sink.load(stopped=stopped, progress=progress.update)
     _print_json({"events": loaded.events, "seconds": loaded.seconds, "offset": loaded.offset})
-    return 0
+    return 130 if stopped() else 0
 
 
 def status(options: Namespace) -> int:

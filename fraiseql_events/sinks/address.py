@@ -17,8 +17,8 @@ _PORTS: Final = {"http": 8123, "https": 8443}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: The tables of the counts have longer ones, and ClickHouse's are files.
 LONGEST_NAME: Final = 100
-#: What stands where a table is expected, and is none.
-_WORDS: Final = frozenset(("function", "table"))
+#: Words of its SQL that stand where a name is expected, and its databases, which it does not keep.
+_WORDS: Final = frozenset(("function", "information_schema", "system", "table"))
 _FORMS: Final = "write http://HOST:8123, https://HOST:8443, or chdb:///FOLDER for the engine in this process"
 
 
@@ -50,7 +50,7 @@ def parse_address(url: str) -> Address:
         port = parts.port
     except ValueError:
         raise InvalidArgument(f"{without_password(url)!r} is no address of a ClickHouse: {_FORMS}") from None
-    if parts.scheme == "chdb":
+    if url.startswith("chdb://"):
         return _folder(url)
     if parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment:
         raise InvalidArgument(f"{without_password(url)!r} is no address of a ClickHouse: {_FORMS}")
@@ -65,7 +65,7 @@ def check_name(what: str, name: str) -> str:
     """
     if isinstance(name, str) and (len(name) > LONGEST_NAME or name.lower() in _WORDS):
         raise InvalidArgument(
-            f"{shown(name)} is no name for a {what} here: it is a word of ClickHouse's SQL, or longer than "
+            f"{shown(name)} is no name for a {what} here: it is a word of ClickHouse's own, or longer than "
             f"{LONGEST_NAME} characters"
         )
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -74,7 +74,7 @@ def check_name(what: str, name: str) -> str:
 
 
 def _folder(url: str) -> Address:
-    path = url.removeprefix("chdb://")
+    path = os.path.expanduser(url.removeprefix("chdb://"))
     if not path or path.startswith(":"):
         raise InvalidArgument(f"{url!r} names no folder: write chdb:///FOLDER, or chdb://FOLDER for one that is here")
     return Address(url, embedded=True, options={"interface": "chdb", "path": os.path.realpath(path)})

@@ -16,7 +16,7 @@ from fraiseql_events.arguments import entity_type, read_certificates
 from fraiseql_events.client import EventClient
 from fraiseql_events.closing import Closing
 from fraiseql_events.connection import LOOK_SECONDS, Connection
-from fraiseql_events.errors import EventsError, ServerUnavailable, SinkUnavailable, StreamCut
+from fraiseql_events.errors import EventsError, ServerUnavailable, SinkError, SinkUnavailable, StreamCut
 from fraiseql_events.flight.reports import events_behind
 from fraiseql_events.sinks.address import parse_address
 from fraiseql_events.sinks.card import sink_card
@@ -95,6 +95,7 @@ class ClickHouseSink(Closing):
         self._moved: float | None = None
         self._began = 0.0
         self._progress: Callable[[int], object] = _nothing
+        self._follows = False
         #: Whether a trouble has been told that has not passed.
         self._warned = False
         #: Why a sink that was started has ended by itself; None while it has not.
@@ -116,7 +117,7 @@ class ClickHouseSink(Closing):
         Returns:
             The number; None where the sink has ended or not begun, or the server does not answer.
         """
-        if self._status.state in ("failed", "stopped"):
+        if self._stopping.is_set() or self._status.state in ("failed", "stopped"):
             return None
         try:
             (status,) = self._server.act("status", LOOK_SECONDS)
@@ -148,9 +149,12 @@ class ClickHouseSink(Closing):
 
         Raises:
             SinkUnavailable: ClickHouse does not answer, or for a minute takes nothing.
-            SinkError: it cannot go on.
+            SinkError: it cannot go on, follows already, or is closed.
             EventsError: the Flight server does not answer, or cannot go on.
         """
+        self._check_open()
+        if self._follows:
+            raise SinkError(f"{self.name} is being filled by this sink, which follows: nothing is left to load")
         with self._running:  # of two threads that load, each tells what it has loaded
             started, before = time.monotonic(), self._status.events
             self._progress = progress or _nothing
@@ -164,13 +168,20 @@ class ClickHouseSink(Closing):
             stopped: is asked whether it should end.
 
         Raises:
-            SinkError: it cannot go on.
+            SinkError: it cannot go on, or is closed.
         """
-        self._run(follow=True, stopped=stopped or _never)
+        self._check_open()
+        self._follow(stopped or _never)
 
     def start(self) -> Self:
-        """Follows in a thread of its own, until it is closed."""
+        """Follows in a thread of its own, until it is closed.
+
+        Raises:
+            SinkError: it is closed.
+        """
+        self._check_open()
         if self._thread is None:
+            self._follows = True
             self._thread = threading.Thread(target=self._follow_quietly, name="fraiseql-events-follow", daemon=True)
             self._thread.start()
         return self
@@ -197,9 +208,20 @@ class ClickHouseSink(Closing):
         events = f"{'all' if self._entity == '*' else self._entity}, from {self._server.shown_url}"
         return sink_card("ClickHouseSink", self.name, events, self._status, self.lag())
 
+    def _check_open(self) -> None:
+        if self._stopping.is_set():
+            raise SinkError("this sink is closed: make another")
+
+    def _follow(self, stopped: Callable[[], bool]) -> None:
+        self._follows = True
+        try:
+            self._run(follow=True, stopped=stopped)
+        finally:
+            self._follows = False
+
     def _follow_quietly(self) -> None:
         try:
-            self.follow()
+            self._follow(_never)
         except EventsError as error:
             log.error("the sink %s has ended: %s", self.name, error)
 

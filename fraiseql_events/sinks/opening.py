@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,8 @@ from fraiseql_events.errors import SinkError, SinkUnavailable
 from fraiseql_events.sinks.engine import Engine
 from fraiseql_events.sinks.position import Position, Positions
 from fraiseql_events.sinks.schema import COLUMNS, POSITION, Counts, Tables, days_kept, difference
+
+log: Final = logging.getLogger(__name__)
 
 _TABLE: Final = "SELECT create_table_query FROM system.tables WHERE database = {a:String} AND name = {b:String}"
 _COLUMNS: Final = "SELECT name, type FROM system.columns WHERE database = {a:String} AND table = {b:String}"
@@ -61,8 +64,8 @@ def open_tables(engine: Engine, tables: Tables, entity: str, sink: str) -> Opene
     statement = _table(engine, tables.events)
     if statement is None:
         raise SinkError(
-            f"{tables.events} is gone, while {tables.position} says that it was filled: drop that, too, "
-            "and it is filled anew"
+            f"{tables.events} is gone, while {tables.position} says that it was filled: drop that, too, and "
+            f"{' and '.join(counts.name for counts in tables.counts)}, and it is filled anew"
         )
     _check_columns(engine, tables.events, COLUMNS)
     _check_rows_are_kept(tables.events, statement)
@@ -96,6 +99,10 @@ def _counts(engine: Engine, tables: Tables) -> tuple[Counts, ...]:
     for each in tables.counts:
         if each not in found and _table(engine, each.view) is not None:
             raise SinkError(f"{each.name} is gone, and {each.view}, which fills it, is not: DROP VIEW {each.view}")
+        if each in found and _table(engine, each.view) is None:
+            log.warning(
+                "%s is gone: %s counts nothing any more, drop it too if you do not want it", each.view, each.name
+            )
     return found
 
 
@@ -109,6 +116,8 @@ def _table(engine: Engine, name: str) -> str | None:
 def _check_columns(engine: Engine, name: str, expected: dict[str, str]) -> None:
     database, _, table = name.partition(".")
     found: dict[str, str] = dict(engine.ask(_COLUMNS, a=database, b=table))
+    if not found.keys() & expected.keys():
+        raise SinkError(f"{name} is a table of something else: name another table")
     if differences := difference(found, expected):
         raise SinkError(f"{name} is a table of another shape: {differences}; name another table")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from fraiseql_events.sinks.position import Position
 from fraiseql_events.sinks.recovery import complete
 from fraiseql_events.sinks.schema import Tables
 from fraiseql_events.stream import EventStream
+
+log: Final = logging.getLogger(__name__)
 
 _COLUMNS: Final[list[str]] = [*SCHEMA.names, "offset"]
 #: So long the stream is waited for at a time, and a block that is being inserted.
@@ -68,6 +71,7 @@ class Session:
         self._engine = engine
         self._work = work
         self._insert: _Insert | None = None
+        self._unknown = ""
 
     def run(self) -> None:
         """Does it."""
@@ -148,6 +152,7 @@ class Session:
         """Reads while the block before is being inserted."""
         while not self._work.stopped():
             self._look()
+            self._tell_of_names(stream)
             if self._insert is None and collector.is_due(ended=stream.ended):
                 self._begin(collector.take())
             elif stream.trouble is not None:
@@ -161,6 +166,12 @@ class Session:
                 self._wait()
             else:
                 self._read(stream, collector)
+
+    def _tell_of_names(self, stream: EventStream[pa.RecordBatch]) -> None:
+        """Of an entity type that no event has, a slip of the pen may be the reason."""
+        if stream.unknown not in ("", self._unknown):
+            self._unknown = stream.unknown
+            log.warning(self._unknown)
 
     def _begin(self, block: Block) -> None:
         """Begins to insert a block, in a thread of its own."""

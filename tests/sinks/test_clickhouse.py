@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fraiseql_events import ClickHouseSink, EventClient, InvalidArgument, ServerUnavailable, Service, SinkError
+from tests.processes import COMMAND
 from tests.processes import run as run_command
 from tests.proxy import Proxy
 from tests.sinks.exact import assert_counts, assert_exact
@@ -157,6 +161,9 @@ def test_a_follow_waits_for_a_server_that_is_not_there_yet(url: str) -> None:
         ("http://", {}, "no address of a ClickHouse"),
         ("http://u:secret@host:port", {}, r"u:\*\*\*@host"),
         ("chdb://", {}, "names no folder"),
+        ("chdb:folder", {}, "no address of a ClickHouse"),
+        ("chdb:/folder", {}, "no address of a ClickHouse"),
+        ("CHDB:///folder", {}, "no address of a ClickHouse"),
         (7, {}, "no address of a ClickHouse"),
         ("http://localhost", {"table": "a b"}, "no name for a table"),
         ("http://localhost", {"database": "a;b"}, "no name for a database"),
@@ -210,10 +217,10 @@ def test_of_two_threads_that_load_each_tells_what_it_has_loaded(service: Service
     assert sorted(found) == [0, 3_000]
 
 
-@pytest.mark.parametrize("name", ["table", "Function", "t" * 101])
+@pytest.mark.parametrize("name", ["table", "Function", "system", "t" * 101])
 def test_a_name_that_clickhouse_would_misunderstand_is_refused_at_once(name: str) -> None:
     for options in ({"table": name}, {"database": name}):
-        with pytest.raises(InvalidArgument, match="a word of ClickHouse's SQL, or longer than 100 characters"):
+        with pytest.raises(InvalidArgument, match="a word of ClickHouse's own, or longer than 100 characters"):
             ClickHouseSink("http://localhost", **options)
 
 
@@ -221,3 +228,50 @@ def test_a_table_of_the_longest_name_is_filled(service: Service, url: str, ask: 
     with ClickHouseSink(url, source=service.url, table="t" * 100, database="d" * 100) as sink:
         assert sink.load().events == 3_000
     assert ask(f"SELECT sum(events) FROM {'d' * 100}.{'t' * 100}_daily") == [(3_000,)]
+
+
+def test_a_sink_that_follows_has_nothing_to_load_and_a_closed_one_does_nothing(service: Service, url: str) -> None:
+    with ClickHouseSink(url, source=service.url).start() as sink:
+        with pytest.raises(SinkError, match="which follows: nothing is left to load"):
+            sink.load()
+        until(lambda: sink.status.offset == 2_999)
+    assert sink.lag() is None
+    for use in (sink.load, sink.follow, sink.start):
+        with pytest.raises(SinkError, match="this sink is closed: make another"):
+            use()
+    never_run = ClickHouseSink(url, source=service.url)
+    never_run.close()
+    assert never_run.lag() is None
+
+
+def test_an_entity_type_that_no_event_has_is_warned_of(
+    service: Service, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ClickHouseSink(url, source=service.url, entity="Ordr") as sink:
+        assert sink.load().events == 0
+    assert [each for each in caplog.messages if "did you mean Order?" in each]
+    caplog.clear()
+    with ClickHouseSink(url, source=service.url, entity="Order", table="orders") as sink:
+        assert sink.load().events
+    assert not caplog.messages
+
+
+def test_a_folder_may_be_in_ones_home(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with ClickHouseSink("chdb://~/tables", source=service.url) as sink:
+        sink.load()
+    assert (tmp_path / "tables" / "data").is_dir()
+
+
+def test_a_load_of_the_command_that_is_interrupted_is_not_done(service: Service, tmp_path: Path) -> None:
+    for number in range(20):  # it may be done before the interrupt comes
+        folder = tmp_path / str(number)
+        command = [*COMMAND, "sink", "clickhouse", "--once", "--url", f"chdb://{folder}", "--from", str(service.url)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            until(folder.is_dir)  # it takes signals by then
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=60)[0]
+        assert json.loads(said)["events"] <= 3_000
+        if process.returncode == 130:
+            break
+    assert process.returncode == 130

@@ -158,3 +158,35 @@ def test_of_two_sinks_at_a_table_that_is_not_there_both_begin(
         assert sink.failure is None
         assert "another sink has begun to fill default.fraiseql_events just now" in str(sink.status.last_error)
     assert_exact(ask, 3_000)
+
+
+def test_of_a_view_that_is_gone_the_next_start_warns(
+    service: Service, url: str, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(url, service)
+    run("DROP VIEW fraiseql_events_hourly_view")
+    load(url, service)
+    view, counts = "default.fraiseql_events_hourly_view", "default.fraiseql_events_hourly"
+    assert f"{view} is gone: {counts} counts nothing any more, drop it too if you do not want it" in caplog.messages
+    run("DROP TABLE fraiseql_events_hourly")
+    caplog.clear()
+    load(url, service)
+    assert not caplog.messages
+
+
+def test_a_table_of_something_else_is_told_in_a_few_words(service: Service, url: str, run: Run) -> None:
+    run("CREATE TABLE fraiseql_events (a String) ENGINE = MergeTree ORDER BY a")
+    with pytest.raises(SinkError) as error:
+        load(url, service)
+    assert str(error.value) == "default.fraiseql_events is a table of something else: name another table"
+
+
+def test_a_table_that_was_dropped_is_filled_anew_as_the_sentence_says(service: Service, url: str, run: Run) -> None:
+    load(url, service)
+    run("DROP TABLE fraiseql_events")
+    with pytest.raises(SinkError) as error:
+        load(url, service)
+    for name in ("position", "hourly", "daily"):
+        assert f"default.fraiseql_events_{name}" in str(error.value)
+        run(f"DROP TABLE fraiseql_events_{name}")
+    assert load(url, service) == 3_000
