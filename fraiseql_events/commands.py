@@ -219,7 +219,7 @@ def sink(options: Namespace) -> int:
         if not options.once:
             _say(f"filling {sink.name}; Ctrl-C ends it")
             sink.follow(stopped=stopped)
-            _say(f"{sink.status.events:,} events are in it")
+            _say(f"{sink.status.events:,} more events are in it")
             return 0
         with bar("loading", unit="events") as progress:
             loaded = sink.load(stopped=stopped, progress=progress.update)

@@ -8,13 +8,10 @@ In the test run the examples are the same every time, and few. To look further, 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
-import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -335,23 +332,6 @@ class Machine(RuleBasedStateMachine):
         """The history as Delta Lake itself reads it, in offset order."""
         table = DeltaTable(self.folder / "store" / "events").to_pyarrow_table()
         return rows_of(table.select(wanted.columns).sort_by("offset"))
-
-
-@pytest.fixture
-def undisturbed() -> Iterator[None]:
-    """An interrupt that nobody has sent, as it came at times, is told with what the threads did; two at once end it."""
-    seen = [0.0]
-
-    def tell(number: int, frame: object) -> None:
-        last, seen[0] = seen[0], time.monotonic()
-        if seen[0] - last < 1:
-            raise KeyboardInterrupt
-        print("an interrupt has come, while the threads were at:", file=sys.__stderr__, flush=True)
-        faulthandler.dump_traceback(sys.__stderr__)
-
-    before = signal.signal(signal.SIGINT, tell)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.filterwarnings("ignore::fraiseql_events.UnknownName")  # it asks for what is not there, too

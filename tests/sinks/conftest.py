@@ -9,9 +9,10 @@ from typing import Any
 import clickhouse_connect
 import pytest
 
-from fraiseql_events import Service
+from fraiseql_events import ClickHouseSink, Service
 from fraiseql_events.shop import Shop
 from tests.mixed import dumps
+from tests.sinks.server import ClickHouseServer
 from tests.waiting import until
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
@@ -67,3 +68,16 @@ def run(ask: Ask, tmp_path: Path) -> Callable[[str], object]:
             return client.command(statement)
 
     return run
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ClickHouseServer]:
+    """ClickHouse over HTTP, with the engine in the folder that `ask` asks."""
+    with ClickHouseServer(tmp_path / "clickhouse") as server:
+        yield server
+
+
+@pytest.fixture
+def sink(service: Service, server: ClickHouseServer) -> Iterator[ClickHouseSink]:
+    with ClickHouseSink(server.url, source=service.url) as sink:
+        yield sink

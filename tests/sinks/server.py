@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import chdb
 
+#: What a proxy says whose ClickHouse is away.
+HTML = b"<html><head><title>Bad Gateway</title></head><body>nginx</body></html>"
 VERSION = "(version 26.9.2.1 (official build))"
 #: What the HTTP interface takes for itself, of what stands in an address.
 _TRANSPORT = {
